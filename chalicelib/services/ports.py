@@ -1,0 +1,176 @@
+"""What the services need from the world, as protocols, so that they never see a vendor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from chalicelib.domain.job import Job, JobSummary
+from chalicelib.domain.observed import Workload
+from chalicelib.domain.pools import Pool
+from chalicelib.domain.states import Status
+
+
+class Clock(Protocol):
+    """Says what time it is, in UTC."""
+
+    def __call__(self) -> datetime: ...
+
+
+class NewId(Protocol):
+    """Gives a new job id, `job-<time-ordered, lower-case>`, for a job created at `now`."""
+
+    def __call__(self, now: datetime) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """A caller's key and the fingerprint of the request that it came with; valid for 24 h in its tenant."""
+
+    key: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListQuery:
+    """A page of jobs, newest first. `tenant` None means all tenants (admins).
+
+    tenant, status and workspace_id are answered by an index. The others filter what the index gives, with a
+    bounded number of reads. `created_from` and `created_to` are inclusive.
+    """
+
+    tenant: str | None
+    status: Status | None = None
+    workspace_id: int | None = None
+    pool: str | None = None
+    queue: str | None = None
+    keyword: str | None = None
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+    page: int = 1
+    page_size: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """One page and the total of the whole list. `total_is_exact` is False only for a filtered list whose
+    bounded walk ended before the list did: `total` is then what was found so far."""
+
+    items: tuple[JobSummary, ...]
+    total: int
+    total_is_exact: bool = True
+
+
+class JobStore(Protocol):
+    """The records. Every write is conditional; a lost race raises StaleRecord, an outage StoreUnavailable."""
+
+    def create(self, job: Job, idempotency: Idempotency | None = None) -> Job:
+        """Store a new record, its counters and its idempotency key in one transaction.
+
+        Returns the job that stands: the given one, or the original one of the same key and fingerprint.
+        Raises IdempotencyConflict for the same key with another fingerprint, or whose job was deleted.
+        """
+        ...
+
+    def get(self, job_id: str) -> Job | None:
+        """The record as of now (a consistent read), tombstones included; None when there is none."""
+        ...
+
+    def get_many(self, job_ids: Sequence[str]) -> Mapping[str, Job]:
+        """The records that exist of `job_ids` (consistent reads, tombstones included)."""
+        ...
+
+    def save(self, job: Job, was: Job) -> None:
+        """Write `job` over `was` if `was.version` still stands; counters follow in the same transaction."""
+        ...
+
+    def remove(self, job: Job) -> None:
+        """Remove a tombstone for good, if its version still stands."""
+        ...
+
+    def list(self, query: ListQuery) -> JobPage: ...
+
+    def unsettled(self) -> Iterator[Job]:
+        """Every record that is not terminal, and every tombstone, in no particular order, read in pages."""
+        ...
+
+    def has_unsettled(self) -> bool:
+        """Whether `unsettled` would give anything, for the price of a few one-item reads."""
+        ...
+
+    def recount(self, tenant: str | None) -> Mapping[str, int]:
+        """Recount a tenant's totals (None: the totals over all tenants) and put the counters right.
+
+        Returns the jobs per status as counted. Raises StoreUnavailable if writes never paused long enough.
+        """
+        ...
+
+    def acquire_lease(self, name: str, holder: str, now: datetime, lasts: timedelta) -> bool:
+        """Take or renew the lease for `holder`; False while another holder's is unexpired."""
+        ...
+
+    def release_lease(self, name: str, holder: str) -> None:
+        """Give the lease up, if `holder` still has it."""
+        ...
+
+    def lease_is_free(self, name: str, now: datetime) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A Kubernetes Event of a job or one of its pods: `type` is Normal or Warning, `object` `Pod/name`."""
+
+    type: str
+    reason: str
+    message: str
+    timestamp: datetime
+    count: int
+    object: str
+
+
+class Cluster(Protocol):
+    """One pool's Kubernetes. Raises ClusterUnavailable (retry) and ClusterRejected (final)."""
+
+    def submit(self, manifests: Sequence[Mapping[str, Any]]) -> None:
+        """Create the objects in order; one that exists already is ours (names are job ids).
+
+        Raises NamespaceMissing when the namespace is not there.
+        """
+        ...
+
+    def delete(self, namespace: str, name: str) -> None:
+        """Delete the Kubernetes Job and, in the foreground, its pods; one that is gone is fine."""
+        ...
+
+    def workloads(self, pool: Pool) -> Iterator[Workload]:
+        """Every workload of this Trainyard in the pool: one paged list of Jobs, one of pods."""
+        ...
+
+    def workload(self, pool: Pool, namespace: str, job_id: str) -> Workload | None:
+        """One job's workload, live."""
+        ...
+
+    def log_tail(self, namespace: str, pod: str, lines: int) -> Sequence[tuple[str, str]]:
+        """The last `lines` lines of a pod as (RFC 3339 timestamp, text), oldest first.
+
+        A pod that has not started has no lines. Raises PodNotFound.
+        """
+        ...
+
+    def events(self, namespace: str, names: Sequence[str]) -> Sequence[Event]:
+        """The Events whose involved object is one of `names`, oldest first."""
+        ...
+
+
+class Clusters(Protocol):
+    """Finds the cluster of a pool, connecting on first use."""
+
+    def __call__(self, pool: Pool) -> Cluster: ...
+
+
+class Kick(Protocol):
+    """Wakes the sync function up, without waiting for it; waking it twice does no harm."""
+
+    def __call__(self) -> None: ...
