@@ -1,0 +1,163 @@
+"""The only wiring point. Everything is built on first use and kept for the life of the Lambda container."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from chalicelib.settings import Settings, load
+
+if TYPE_CHECKING:
+    from chalicelib.api.tokens import TokenVerifier
+    from chalicelib.domain.manifest import ManifestSettings
+    from chalicelib.services.jobs import Jobs
+    from chalicelib.services.outbox import Outbox
+    from chalicelib.services.output import Output
+    from chalicelib.services.ports import Clusters, JobStore, Kick
+    from chalicelib.services.reconcile import Reconciler
+    from chalicelib.services.submission import Submission
+    from chalicelib.services.sync import Sync
+
+# ruff: noqa: PLC0415 (what a function does not use, it does not import: see docs/performance in CONTRIBUTING)
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def new_job_id(now: datetime) -> str:
+    """`job-` and a lower-case ULID: 26 characters that sort by time and are fit for a Kubernetes name."""
+    from ulid import ULID
+
+    return f"job-{ULID.from_datetime(now)}".lower()
+
+
+class Container:
+    """The parts of one process. A test builds one with its own settings and overrides parts by attribute."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.clock = utc_now
+
+    @cached_property
+    def store(self) -> JobStore:
+        from random import SystemRandom
+
+        from chalicelib.store.connect import dynamo_client
+        from chalicelib.store.dynamo import DynamoStore, StoreOptions
+
+        options = StoreOptions(
+            table=self.settings.jobs_table,
+            idempotency_seconds=self.settings.idempotency_seconds,
+            counter_shards=self.settings.counter_shards,
+        )
+        return DynamoStore(
+            dynamo_client(), options, clock=self.clock, sleep=time.sleep, random=SystemRandom()
+        )
+
+    @cached_property
+    def clusters(self) -> Clusters:
+        from chalicelib.cluster.connect import ConnectedClusters
+
+        settings = self.settings
+        return ConnectedClusters(settings.clusters, settings.instance, settings.cluster_timeout_seconds)
+
+    @cached_property
+    def manifest(self) -> ManifestSettings:
+        from chalicelib.domain.manifest import ManifestSettings
+
+        return ManifestSettings(
+            instance=self.settings.instance,
+            finished_job_ttl_seconds=self.settings.finished_job_ttl_seconds,
+            stop_grace_seconds=self.settings.stop_grace_seconds,
+        )
+
+    @cached_property
+    def submission(self) -> Submission:
+        from chalicelib.services.submission import Submission
+
+        settings = self.settings
+        return Submission(self.store, settings.pools, settings.images, self.manifest, self.clock, new_job_id)
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        from chalicelib.services.jobs import Jobs
+
+        return Jobs(self.store, self.clock)
+
+    @cached_property
+    def output(self) -> Output:
+        from chalicelib.services.output import Output
+
+        return Output(self.jobs, self.settings.pools, self.clusters)
+
+    @cached_property
+    def tokens(self) -> TokenVerifier:
+        from chalicelib.api.tokens import TokenVerifier
+
+        return TokenVerifier(self.settings, self.clock)
+
+    @cached_property
+    def reconciler(self) -> Reconciler:
+        from chalicelib.services.reconcile import Reconciler
+
+        return Reconciler(self.store, self.settings.pools, self.clusters, self.manifest, self.clock)
+
+    @cached_property
+    def kick(self) -> Kick:
+        if not self.settings.sync_function:
+            return lambda: None
+        from chalicelib.aws import LambdaKick
+
+        return LambdaKick(self.settings.sync_function)
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        from chalicelib.services.outbox import Outbox
+
+        return Outbox(self.reconciler, self.store, self.kick, self.clock)
+
+    @cached_property
+    def sync(self) -> Sync:
+        from chalicelib.services.sync import Pace, Sync
+
+        pace = Pace(
+            interval=timedelta(seconds=self.settings.sync_interval_seconds),
+            lease=timedelta(seconds=self.settings.sync_lease_seconds),
+            holder=uuid.uuid4().hex,
+            sleep=time.sleep,
+        )
+        return Sync(self.reconciler, self.store, self.settings.pools, self.clusters, self.clock, pace)
+
+
+_container: Container | None = None
+
+
+def container() -> Container:
+    """This process's container, built out of the environment on first use."""
+    global _container
+    if _container is None:
+        _container = Container(load(os.environ))
+    return _container
+
+
+@contextmanager
+def use(replacement: Container) -> Iterator[Container]:
+    """Let `replacement` be the container for a while: for tests."""
+    global _container
+    before, _container = _container, replacement
+    try:
+        yield replacement
+    finally:
+        _container = before
+
+
+def use_kick(kick: Kick) -> None:
+    """Wake the sync function by `kick`: for the embedded stack, where there is no Lambda to invoke."""
+    container().kick = kick

@@ -9,8 +9,9 @@ TrainyardError
 ├── NotFound                JobNotFound, PodNotFound
 ├── Conflict                JobFinished, IdempotencyConflict
 ├── StaleRecord             the record changed since it was read: reload, decide again
-├── Retryable               StoreUnavailable, ClusterUnavailable: the same call may succeed later
-└── ClusterRejected         Kubernetes said no for good; NamespaceMissing is the one that an admin mends
+├── Retryable               StoreUnavailable, ClusterUnavailable: the same call may succeed later;
+│                           ClusterForbids, NamespaceMissing: once an admin has mended it
+└── ClusterRejected         Kubernetes refuses the object for good
 
 `code` is stable: clients may match on it. HTTP statuses and the dialects' envelopes are the api's business.
 """
@@ -162,17 +163,23 @@ class ClusterUnavailable(Retryable):
     code = "ClusterUnavailable"
 
 
-class ClusterRejected(TrainyardError):
-    """Kubernetes refuses the object or the call for good (400, 403, 422)."""
+class ClusterForbids(ClusterUnavailable):
+    """Kubernetes refuses the call for now (403): a quota is used up, or a permission is missing."""
 
-    code = "ClusterRejected"
+    code = "ClusterForbids"
 
 
-class NamespaceMissing(ClusterRejected):
-    """The tenant's namespace is not in the cluster yet; the job waits for it."""
+class NamespaceMissing(ClusterUnavailable):
+    """The tenant's namespace is not in the cluster yet."""
 
     code = "NamespaceMissing"
 
     def __init__(self, namespace: str) -> None:
-        super().__init__(f"namespace {namespace!r} does not exist in the cluster")
+        super().__init__(f"namespace {namespace!r} does not exist in the cluster yet")
         self.namespace = namespace
+
+
+class ClusterRejected(TrainyardError):
+    """Kubernetes refuses the object for good (400, 413, 422)."""
+
+    code = "ClusterRejected"

@@ -27,6 +27,7 @@ class Reason(StrEnum):
     POD_CREATION_FAILED = "PodCreationFailed"
     NAMESPACE_MISSING = "NamespaceMissing"
     CLUSTER_UNAVAILABLE = "ClusterUnavailable"
+    CLUSTER_FORBIDS = "ClusterForbids"
     CLUSTER_REJECTED = "ClusterRejected"
     COMPLETED = "Completed"
     OOM_KILLED = "OOMKilled"
@@ -51,7 +52,7 @@ class Resources:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
-    """What the caller asked for, with defaults filled in: image and command are resolved, the pool is known."""
+    """What the caller asked for, defaults filled in: image, command and pool are resolved."""
 
     name: str
     image: str
@@ -95,7 +96,7 @@ class Job:
     submitted_at: datetime | None = None  # its Kubernetes Job is known to have been created
     started_at: datetime | None = None
     finished_at: datetime | None = None
-    deleted_at: datetime | None = None  # a tombstone: hidden from every caller, kept until the cluster is clean
+    deleted_at: datetime | None = None  # a tombstone: hidden, kept until the cluster is clean
     pods: tuple[str, ...] = ()
     exit_code: int | None = None
     model_id: int | None = None

@@ -131,12 +131,11 @@ class Event:
 
 
 class Cluster(Protocol):
-    """One pool's Kubernetes. Raises ClusterUnavailable (retry) and ClusterRejected (final)."""
+    """One Kubernetes. Raises ClusterUnavailable or a child of it (retry) and ClusterRejected (final)."""
 
     def submit(self, manifests: Sequence[Mapping[str, Any]]) -> None:
-        """Create the objects in order; one that exists already is ours (names are job ids).
-
-        Raises NamespaceMissing when the namespace is not there.
+        """Create the objects in order, the first to own the others; names are job ids, so what exists
+        already was created by an earlier try.
         """
         ...
 
@@ -148,7 +147,7 @@ class Cluster(Protocol):
         """Every workload of this Trainyard in the pool: one paged list of Jobs, one of pods."""
         ...
 
-    def workload(self, pool: Pool, namespace: str, job_id: str) -> Workload | None:
+    def workload(self, namespace: str, job_id: str) -> Workload | None:
         """One job's workload, live."""
         ...
 

@@ -1,0 +1,211 @@
+"""The requests and answers of the jobs dialect: camelCase, `{"success", "data", "message"}`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, PlainValidator
+from pydantic.alias_generators import to_camel
+
+from chalicelib.api import fields
+from chalicelib.api.creation import CreateFields, Creation, unknown_names
+from chalicelib.api.requests import check_depth, check_known
+from chalicelib.api.responses import Dialect, Failure, timestamp
+from chalicelib.api.strict_json import Parsed
+from chalicelib.domain.job import Job, JobSpec, JobSummary
+from chalicelib.domain.states import Status
+from chalicelib.errors import FieldError, InvalidRequest
+from chalicelib.services.ports import Event, JobPage, ListQuery
+from chalicelib.settings import Settings
+
+STATUS_WORDS: Mapping[str, Status] = {status.value.capitalize(): status for status in Status}
+NAMES = {
+    "name": "jobName",
+    "pool": "resourcePoolId",
+    "script_path": "scriptPath",
+    "client_token": "clientToken",
+}
+_TIME = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9:]{8}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})", re.A
+)
+
+
+def _time(value: Any) -> datetime:
+    if not isinstance(value, str) or not (match := _TIME.fullmatch(value)):
+        raise fields.wrong("time")
+    fraction = match[1] or ""
+    try:
+        moment = datetime.fromisoformat(
+            value.upper().replace(fraction, fraction[:7], 1) if fraction else value.upper()
+        )
+        return moment.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise fields.wrong("time") from error
+
+
+Time = Annotated[datetime, PlainValidator(_time)]
+
+
+class CreateBody(CreateFields):
+    """`POST /api/jobs/create`. `framework` may stand for `image`, and `scriptPath` for `command`."""
+
+    model_config = ConfigDict(alias_generator=to_camel)
+
+    job_name: fields.Name
+
+
+class ListBody(fields.Fields):
+    """`POST /api/jobs`. An empty keyword is none."""
+
+    model_config = ConfigDict(alias_generator=to_camel)
+
+    keyword: Annotated[str, PlainValidator(fields.text(0, 128))] | None = None
+    status: Annotated[Status, fields.one_of(STATUS_WORDS)] | None = None
+    page_number: Annotated[int, fields.whole(1, 100_000)] | None = None
+    page_size: Annotated[int, fields.whole(1, 100)] | None = None
+    queue: fields.ShortName | None = None
+    resource_pool_id: fields.ShortName | None = None
+    workspace_id: fields.Id | None = None
+    start_time: Time | None = None
+    end_time: Time | None = None
+
+    def list_query(self, settings: Settings) -> ListQuery:
+        """The service's query. Raises InvalidRequest for names that do not exist, and times in disorder."""
+        page, size = self.page_number or 1, self.page_size or 20
+        check_depth(("pageNumber", page), size)
+        check_known("resourcePoolId", self.resource_pool_id, settings.pools)
+        pools = [settings.pools[self.resource_pool_id]] if self.resource_pool_id else settings.pools.values()
+        check_known("queue", self.queue, (queue for pool in pools for queue in pool.queues))
+        end = self.end_time
+        if end and self.start_time and end < self.start_time:
+            raise InvalidRequest([FieldError("endTime", "time_order", str(end), {"other": "startTime"})])
+        if end and not end.microsecond:
+            end += timedelta(microseconds=999_999)  # answers show whole seconds: the whole second is meant
+        return ListQuery(
+            tenant=None,
+            status=self.status,
+            workspace_id=self.workspace_id,
+            pool=self.resource_pool_id,
+            queue=self.queue,
+            keyword=self.keyword or None,
+            created_from=self.start_time,
+            created_to=end,
+            page=page,
+            page_size=size,
+        )
+
+
+def _no_following(value: str) -> bool:
+    if value not in ("true", "false"):
+        raise fields.wrong("flag")
+    if value == "true":
+        raise fields.wrong("not_available")
+    return False
+
+
+class LogParameters(fields.Fields):
+    """The query of `GET …/pods/{podName}/logs`. Following a log is not there yet."""
+
+    model_config = ConfigDict(alias_generator=to_camel)
+
+    tail_lines: Annotated[int, fields.whole_text(1, 10_000)] = 1000
+    follow: Annotated[bool, PlainValidator(_no_following)] = False
+
+
+def failure(wrong: Failure) -> dict[str, Any]:
+    error: dict[str, Any] = {"code": wrong.code, "details": wrong.details}
+    return {"success": False, "message": wrong.message, "error": error}
+
+
+DIALECT = Dialect(failure=failure, status_word=lambda status: status.value.capitalize(), names=NAMES)
+
+
+def creation(parsed: Parsed, settings: Settings) -> Creation:
+    """A create request. Raises InvalidRequest."""
+    others = [*_missing(parsed.fields), *unknown_names(parsed.fields, settings, DIALECT)]
+    body = fields.validate(CreateBody, parsed, others)
+    return Creation(body.job_request(name=body.job_name), body.client_token, bool(body.dry_run))
+
+
+def success(**parts: Any) -> dict[str, Any]:
+    """The envelope with what the contract shows of `data` and `message`."""
+    return {"success": True, **parts}
+
+
+def listed(page: JobPage) -> dict[str, Any]:
+    total: dict[str, Any] = {"totalCount": page.total}
+    if not page.total_is_exact:
+        total["totalIsExact"] = False
+    return {"jobs": [item(job) for job in page.items], **total}
+
+
+def item(job: JobSummary) -> dict[str, Any]:
+    return {
+        "jobId": job.id,
+        "jobName": job.name,
+        "status": DIALECT.status_word(job.status),
+        "reason": job.reason,
+        "message": job.message,
+        "createdAt": timestamp(job.created_at),
+    }
+
+
+def detail(job: Job) -> dict[str, Any]:
+    return {
+        "jobId": job.id,
+        "jobName": job.spec.name,
+        "status": DIALECT.status_word(job.status),
+        "reason": job.reason,
+        "message": job.message,
+        "config": _config(job.spec),
+        "envId": job.spec.env_id,
+        "modelId": job.model_id,
+        "metrics": job.metrics,
+        "pods": list(job.pods),
+        "exitCode": job.exit_code,
+        "createdAt": timestamp(job.created_at),
+        "startedAt": timestamp(job.started_at),
+        "finishedAt": timestamp(job.finished_at),
+        "updatedAt": timestamp(job.updated_at),
+    }
+
+
+def event(happened: Event) -> dict[str, Any]:
+    return {
+        "type": happened.type,
+        "reason": happened.reason,
+        "message": happened.message,
+        "timestamp": timestamp(happened.timestamp),
+        "count": happened.count,
+        "object": happened.object,
+    }
+
+
+def _config(spec: JobSpec) -> dict[str, Any]:
+    return {
+        "description": spec.description,
+        "image": spec.image,
+        "command": list(spec.command),
+        "framework": spec.framework,
+        "scriptPath": spec.script_path,
+        "resourcePoolId": spec.pool,
+        "queue": spec.queue,
+        "workspaceId": spec.workspace_id,
+        "datasetId": spec.dataset_id,
+        "resources": {"cpu": spec.resources.cpu, "memory": spec.resources.memory, "gpu": spec.resources.gpu},
+        "priority": spec.priority,
+        "env": dict(spec.env),
+        "nodes": spec.nodes,
+        "maxRetries": spec.max_retries,
+        "maxRuntimeSeconds": spec.max_runtime_seconds,
+        "labels": dict(spec.labels),
+    }
+
+
+def _missing(given: Mapping[str, Any]) -> Iterator[FieldError]:
+    for field, stand_in in (("image", "framework"), ("command", "scriptPath")):
+        if given.get(field) is None and given.get(stand_in) is None:
+            yield FieldError(field, "missing")

@@ -1,0 +1,152 @@
+"""Answers: success in the dialect's envelope, and every error as one too, whatever it was."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from chalice.app import Blueprint, Response
+
+from chalicelib.api.messages import Language, error_text, problem_text, problems_text, show, show_json
+from chalicelib.api.requests import Call
+from chalicelib.api.strict_json import is_unicode
+from chalicelib.domain.states import Status
+from chalicelib.errors import FieldError, InvalidRequest, TrainyardError
+
+log = logging.getLogger(__name__)
+
+MAX_DETAILS = 100
+RETRY_AFTER_SECONDS = "5"
+# Lambda answers with at most 6 MB, in which our JSON text is a string and so escaped once more.
+MAX_LOG_BYTES = 4_500_000
+MAX_LINE_CHARS = 300_000
+
+# An error's code: its HTTP status, and the small number that training-v1 puts behind it. See docs/api.md.
+STATUSES: Mapping[str, tuple[int, int]] = {
+    "InvalidRequest": (400, 1),
+    "Unauthorized": (401, 0),
+    "Forbidden": (403, 1),
+    "NotFound": (404, 0),
+    "JobNotFound": (404, 1),
+    "PodNotFound": (404, 2),
+    "Conflict": (409, 0),
+    "JobFinished": (409, 1),
+    "IdempotencyConflict": (409, 2),
+    "PayloadTooLarge": (413, 1),
+    "UnsupportedMediaType": (415, 1),
+    "InternalError": (500, 0),
+    "ClusterRejected": (502, 1),
+    "ServiceUnavailable": (503, 1),
+    "ClusterUnavailable": (503, 2),
+    "StaleRecord": (503, 3),
+    "ClusterForbids": (503, 4),
+    "NamespaceMissing": (503, 5),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error as callers see it; `number` is training-v1's code."""
+
+    status: int
+    number: int
+    code: str
+    message: str
+    details: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How a dialect says that something failed, spells a status, and names JobRequest's fields."""
+
+    failure: Callable[[Failure], dict[str, Any]]
+    status_word: Callable[[Status], str]
+    names: Mapping[str, str]
+
+
+Handler = Callable[..., Response]
+
+
+def answering(bp: Blueprint, dialect: Dialect) -> Callable[[Handler], Handler]:
+    """Decorate a handler of `bp`: it gets the Call, and what it raises is answered in the dialect."""
+
+    def decorate(handler: Handler) -> Handler:
+        @functools.wraps(handler)
+        def view(**path: str) -> Response:
+            call = Call(bp.current_request)
+            try:
+                return handler(call, **path)
+            except TrainyardError as error:
+                return _failed(error, dialect, call.language)
+            except Exception:
+                log.exception("unexpected error, request %s", bp.current_request.context.get("requestId"))
+                return _failed(TrainyardError(), dialect, call.language)
+
+        return view
+
+    return decorate
+
+
+def answer(body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON answer, its text readable (not escaped to ASCII) unless that would not be UTF-8."""
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    if not is_unicode(text):
+        text = json.dumps(body, separators=(",", ":"))
+    return Response(text, {"Content-Type": "application/json", **(headers or {})}, status)
+
+
+def no_content() -> Response:
+    """204. The empty string keeps Chalice from writing `null` after it."""
+    return Response("", {}, 204)
+
+
+def timestamp(moment: datetime | None) -> str | None:
+    """`2026-01-26T10:00:00Z`."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
+
+
+def fitting(lines: Sequence[str]) -> tuple[list[str], bool]:
+    """The newest of the lines that one answer can carry, and whether anything had to be left out."""
+    kept: list[str] = []
+    room = MAX_LOG_BYTES
+    for line in reversed(lines):
+        tail = line[-MAX_LINE_CHARS:]
+        room -= len(json.dumps(json.dumps(tail, ensure_ascii=False)))
+        if room < 0:
+            break
+        kept.append(tail)
+        if len(tail) < len(line):
+            break
+    whole = len(kept) == len(lines) and all(len(line) <= MAX_LINE_CHARS for line in lines)
+    return kept[::-1], not whole
+
+
+def _failed(error: TrainyardError, dialect: Dialect, language: Language) -> Response:
+    codes = [getattr(kind, "code", "") for kind in type(error).__mro__]
+    code = next(code for code in codes if code in STATUSES)
+    status, small = STATUSES[code]
+    if status >= 500:
+        log.error("%s: %s", error.code, error)
+    headers = {503: {"Retry-After": RETRY_AFTER_SECONDS}, 401: {"WWW-Authenticate": "Bearer"}}.get(status, {})
+    details: list[dict[str, Any]] = []
+    values = {name: show(value) if isinstance(value, str) else value for name, value in vars(error).items()}
+    if isinstance(error, InvalidRequest):
+        values["problems"] = problems_text(error.errors, language)
+        details = [_detail(wrong, language) for wrong in error.errors[:MAX_DETAILS]]
+    if "status" in values:
+        values["status"] = dialect.status_word(Status(values["status"]))
+    message = error_text(code, language, values)
+    failure = Failure(status, status * 100 + small, code, message, details)
+    return answer(dialect.failure(failure), status, headers)
+
+
+def _detail(error: FieldError, language: Language) -> dict[str, Any]:
+    value = error.value
+    if not isinstance(value, bool | int | float | None):
+        value = show(value) if isinstance(value, str) else show_json(value)
+    return {"field": show(error.field), "message": problem_text(error, language), "value": value}

@@ -1,0 +1,124 @@
+"""The Kubernetes API by path and plain dicts, over the official client's connection and sign-in.
+
+The client's typed APIs cost a second of cold start to import (see CONTRIBUTING); ApiClient alone carries what
+matters: kubeconfig, TLS, tokens and connection pools. `kubernetes` is imported on first use only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from urllib3 import Retry
+from urllib3.exceptions import HTTPError
+
+from chalicelib.errors import ClusterForbids, ClusterRejected, ClusterUnavailable
+
+PAGE_SIZE = 500
+
+
+class NotFoundInCluster(Exception):
+    """404. Stays within this package."""
+
+
+class AlreadyExists(Exception):
+    """409 on create. Stays within this package."""
+
+
+class KubernetesApi:
+    """One cluster's API. `timeout_seconds` bounds the connection and each wait for bytes."""
+
+    def __init__(self, client: Any, timeout_seconds: float) -> None:
+        self._client = client
+        self._timeout = (timeout_seconds, timeout_seconds)
+
+    @classmethod
+    def from_kubeconfig(cls, path: str | None, context: str | None, timeout_seconds: float) -> KubernetesApi:
+        """Connect as the kubeconfig at `path` (None: the usual places) says."""
+        from kubernetes.client.api_client import ApiClient  # noqa: PLC0415 (slow: see the module's docstring)
+        from kubernetes.client.configuration import Configuration  # noqa: PLC0415
+        from kubernetes.config import ConfigException, load_kube_config  # noqa: PLC0415
+
+        configuration = Configuration()
+        # A connection that the server closed is tried again, unless it carries a create: whether one is
+        # under way must be known by the timeout.
+        configuration.retries = Retry(total=1, connect=0, read=1, redirect=0)
+        try:
+            load_kube_config(path, context, client_configuration=configuration)  # type: ignore[no-untyped-call]
+        except (ConfigException, OSError) as error:
+            raise ClusterUnavailable(f"the kubeconfig cannot be used: {error}") from error
+        return cls(ApiClient(configuration), timeout_seconds)
+
+    def get(self, path: str, query: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        return _object(self._request("GET", path, query))
+
+    def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        return _object(self._request("POST", path, None, body))
+
+    def delete(self, path: str, body: Mapping[str, Any]) -> None:
+        self._request("DELETE", path, None, body)
+
+    def text(self, path: str, query: Mapping[str, Any]) -> str:
+        """A body that is not JSON, such as a log; bytes that are not UTF-8 become U+FFFD."""
+        return self._request("GET", path, query).decode(errors="replace")
+
+    def items(self, path: str, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Every object of a list, read a page at a time."""
+        page_query = {**query, "limit": PAGE_SIZE}
+        while True:
+            page = self.get(path, page_query)
+            yield from page.get("items") or ()
+            token = (page.get("metadata") or {}).get("continue")
+            if not token:
+                return
+            page_query["continue"] = token
+
+    def _request(
+        self, method: str, path: str, query: Mapping[str, Any] | None, body: Mapping[str, Any] | None = None
+    ) -> bytes:
+        from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
+
+        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        pairs = [(key, str(value)) for key, value in (query or {}).items()]
+        method, url, headers, *_ = self._client.param_serialize(
+            method, path, query_params=pairs, header_params=headers, auth_settings=["BearerToken"]
+        )
+        try:
+            response = self._client.call_api(method, url, headers, body, _request_timeout=self._timeout)
+            data: bytes = response.read() or b""
+        except (HTTPError, ApiException) as error:
+            raise ClusterUnavailable(f"the Kubernetes API does not answer: {error}") from error
+        if response.status >= 400:
+            raise _error(response.status, data)
+        return data
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(data)
+    except ValueError as error:
+        raise ClusterUnavailable("the Kubernetes API did not answer with JSON") from error
+    if not isinstance(value, dict):
+        raise ClusterUnavailable("the Kubernetes API did not answer with an object")
+    return value
+
+
+def _error(status: int, data: bytes) -> Exception:
+    """The error that an answer of `status` stands for; its text is the Status object's own message."""
+    try:
+        said = json.loads(data)
+        message, reason = str(said.get("message")), str(said.get("reason"))
+    except (ValueError, AttributeError):
+        message, reason = data.decode(errors="replace")[:500], ""
+    match status:
+        case 404:
+            return NotFoundInCluster(message)
+        case 409 if reason == "AlreadyExists":
+            return AlreadyExists(message)
+        case 403:
+            return ClusterForbids(message)
+        case 400 | 413 | 422:
+            return ClusterRejected(message)
+        case _:
+            return ClusterUnavailable(f"{status} {message}")

@@ -1,0 +1,103 @@
+"""Kubernetes' JSON of Jobs, pods and Events → the values that decisions are made of. Pure.
+
+Fields: https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/ (job-v1, pod-v1)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from chalicelib.domain import labels
+from chalicelib.domain.manifest import CONTAINER
+from chalicelib.domain.observed import Outcome, Pod, Workload
+from chalicelib.services.ports import Event
+
+Json = Mapping[str, Any]
+
+
+def workload(job: Json, pods: Iterable[Json], warning: str | None = None) -> Workload:
+    """One Job's JSON and its pods' JSON, in any order, as a Workload."""
+    metadata, spec, status = job["metadata"], job.get("spec") or {}, job.get("status") or {}
+    conditions = {c["type"]: c for c in status.get("conditions") or () if c.get("status") == "True"}
+    outcome = next((kind for kind in Outcome if kind in conditions), None)
+    condition = conditions[outcome] if outcome else {}
+    finished = status.get("completionTime") or condition.get("lastTransitionTime")
+    return Workload(
+        job_id=metadata["labels"][labels.JOB],
+        namespace=metadata["namespace"],
+        created_at=_time(metadata["creationTimestamp"]),
+        labels=metadata["labels"],
+        pods=tuple(sorted(map(pod, pods), key=lambda pod: (pod.created_at, pod.name))),
+        failed=status.get("failed") or 0,
+        suspended=bool(spec.get("suspend")),
+        deleting="deletionTimestamp" in metadata,
+        outcome=outcome,
+        outcome_reason=condition.get("reason"),
+        outcome_message=condition.get("message"),
+        finished_at=_time(finished) if outcome and finished else None,
+        warning=warning,
+    )
+
+
+def pod(value: Json) -> Pod:
+    """One pod's JSON as a Pod."""
+    metadata, status = value["metadata"], value.get("status") or {}
+    conditions = {c["type"]: c for c in status.get("conditions") or ()}
+    scheduled = conditions.get("PodScheduled") or {}
+    disrupted = conditions.get("DisruptionTarget") or {}
+    state = _container_state(status)
+    waiting, running, ended = (state.get(k) or {} for k in ("waiting", "running", "terminated"))
+    started = running.get("startedAt") or ended.get("startedAt")
+    return Pod(
+        name=metadata["name"],
+        phase=status.get("phase") or "Pending",
+        created_at=_time(metadata["creationTimestamp"]),
+        rank=int((metadata.get("annotations") or {}).get(labels.COMPLETION_INDEX) or 0),
+        node=(value.get("spec") or {}).get("nodeName"),
+        deleting="deletionTimestamp" in metadata,
+        reason=status.get("reason"),
+        message=status.get("message"),
+        unschedulable=scheduled.get("message") if scheduled.get("status") == "False" else None,
+        disrupted=disrupted.get("message") if disrupted.get("status") == "True" else None,
+        waiting_reason=waiting.get("reason"),
+        waiting_message=waiting.get("message"),
+        started_at=_time(started) if started else None,
+        finished_at=_time(ended["finishedAt"]) if ended.get("finishedAt") else None,
+        exit_code=ended.get("exitCode"),
+        terminated_reason=ended.get("reason"),
+        termination_message=ended.get("message"),
+    )
+
+
+def event(value: Json) -> Event:
+    """One core/v1 Event's JSON; newer writers fill `eventTime` and `series`, older ones `lastTimestamp`."""
+    series = value.get("series") or {}
+    about = value.get("involvedObject") or {}
+    when = (
+        series.get("lastObservedTime")
+        or value.get("lastTimestamp")
+        or value.get("eventTime")
+        or value["metadata"]["creationTimestamp"]
+    )
+    return Event(
+        type=value.get("type") or "Normal",
+        reason=value.get("reason") or "",
+        message=value.get("message") or "",
+        timestamp=_time(when),
+        count=series.get("count") or value.get("count") or 1,
+        object=f"{about.get('kind', '')}/{about.get('name', '')}",
+    )
+
+
+def _container_state(status: Json) -> Json:
+    for container in status.get("containerStatuses") or ():
+        if container.get("name") == CONTAINER:
+            state: Json = container.get("state") or {}
+            return state
+    return {}
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)

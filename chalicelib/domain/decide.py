@@ -1,0 +1,171 @@
+"""What to do about one job, given its record and what was seen of it in the cluster: a pure function.
+
+load → decide → apply: services.reconcile loads and applies. Each decision says why, also when there is
+nothing to do, so that a log of decisions explains every job's life.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from chalicelib.domain.ending import ended, progress
+from chalicelib.domain.job import Job, Reason
+from chalicelib.domain.observed import Workload
+from chalicelib.domain.states import Status
+
+# Longer than any call that creates a Job can take. Until then an absent Job is no proof that none will come.
+SUBMISSION_LASTS = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """The record and the cluster agree."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Create the job's objects in the cluster, those that are not there yet, and note that it was done."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteWorkload:
+    """Delete the Kubernetes Job, its pods, and what else the manifest made."""
+
+    job_id: str
+    namespace: str
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Write the record's next version over the one that was read."""
+
+    job: Job
+    was: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Remove the tombstone: nothing of the job is left in the cluster."""
+
+    job: Job
+
+
+Action = Nothing | Submit | DeleteWorkload | Save | Remove
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One action and the reason for it."""
+
+    action: Action
+    why: str
+
+
+def decide(job: Job | None, observed: Workload | None, now: datetime) -> Decision:
+    """Decide what brings the record and the cluster closer together.
+
+    `observed` must have been seen after `job` was read: a Job that is missing from it is then really gone.
+    Applying a decision and deciding again always ends in Nothing.
+    """
+    if job is None:
+        return _without_record(observed)
+    if job.is_deleted:
+        return _deleted(job, observed, now)
+    if job.is_terminal:
+        return _terminal(job, observed)
+    if job.status == Status.STOPPING:
+        return _stopping(job, observed, now)
+    if job.submitted_at is None:
+        return Decision(Submit(job), "not known to be in the cluster yet")
+    if observed is None:
+        return _missing(job, now)
+    return _alive(job, observed, now)
+
+
+def _without_record(observed: Workload | None) -> Decision:
+    if observed is None:
+        return Decision(Nothing(), "neither a record nor a Job")
+    return _delete(observed, "a Job with no record")
+
+
+def _deleted(job: Job, observed: Workload | None, now: datetime) -> Decision:
+    if observed is None:
+        if _may_be_under_way(job, now):
+            return Decision(Nothing(), "deleted; a submission may still be under way")
+        return Decision(Remove(job), "deleted, and nothing is left in the cluster")
+    return _delete(observed, "its record was deleted")
+
+
+def _terminal(job: Job, observed: Workload | None) -> Decision:
+    if observed is None:
+        return Decision(Nothing(), f"{job.status}, and its Job is gone")
+    if observed.outcome is not None and job.status != Status.STOPPED:
+        return Decision(Nothing(), f"{job.status}; Kubernetes removes the finished Job after its TTL")
+    return _delete(observed, f"a Job that goes on although its record is {job.status}")
+
+
+def _stopping(job: Job, observed: Workload | None, now: datetime) -> Decision:
+    if observed is None:
+        if _may_be_under_way(job, now):
+            return Decision(Nothing(), "stopping; a submission may still be under way")
+        stopped = job.changed(
+            now,
+            status=Status.STOPPED,
+            reason=Reason.STOPPED,
+            message=_how_it_stopped(job),
+            finished_at=now,
+        )
+        return Decision(Save(stopped, job), "stopping, and nothing is left in the cluster")
+    if (exit_code := _exit_code(observed)) is not None and exit_code != job.exit_code:
+        return Decision(Save(job.changed(now, exit_code=exit_code), job), "its container ended")
+    return _delete(observed, "a stop was requested")
+
+
+def _may_be_under_way(job: Job, now: datetime) -> bool:
+    """Whether somebody who read the record before the stop was asked for may yet create its Job."""
+    return job.submitted_at is None and not job.is_terminal and now - job.updated_at < SUBMISSION_LASTS
+
+
+def _missing(job: Job, now: datetime) -> Decision:
+    failed = job.changed(
+        now,
+        status=Status.FAILED,
+        reason=Reason.JOB_DELETED,
+        message="its Kubernetes Job was deleted in the cluster, not through Trainyard",
+        finished_at=now,
+    )
+    return Decision(Save(failed, job), "its Job was deleted behind our back")
+
+
+def _alive(job: Job, observed: Workload, now: datetime) -> Decision:
+    if observed.outcome is not None:
+        changes, why = ended(observed, now), f"the Job is {observed.outcome}"
+    elif observed.deleting:
+        return Decision(Nothing(), "its Job is being deleted; what is left decides")
+    else:
+        changes, why = progress(job, observed), "the cluster tells more than the record"
+    changes["pods"] = tuple(dict.fromkeys((*job.pods, *(pod.name for pod in observed.pods))))
+    if all(getattr(job, name) == value for name, value in changes.items()):
+        return Decision(Nothing(), "nothing new in the cluster")
+    return Decision(Save(job.changed(now, **changes), job), why)
+
+
+def _delete(observed: Workload, why: str) -> Decision:
+    if observed.deleting:
+        return Decision(Nothing(), f"{why}; its Job is being deleted")
+    return Decision(DeleteWorkload(observed.job_id, observed.namespace), why)
+
+
+def _exit_code(observed: Workload) -> int | None:
+    return observed.pods[-1].exit_code if observed.pods else None
+
+
+def _how_it_stopped(job: Job) -> str:
+    if job.exit_code is None:
+        return "stopped on request"
+    if job.exit_code > 128:
+        return f"stopped on request; its container ended by signal {job.exit_code - 128}"
+    return f"stopped on request; its container ended with exit code {job.exit_code}"

@@ -1,0 +1,148 @@
+"""Brings one job's record and its workload together: load → decide → apply, for outbox and pass alike.
+
+Every step may die and be repeated: what is created is named after the job, what is written is conditional.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from chalicelib.domain.decide import Decision, DeleteWorkload, Nothing, Remove, Save, Submit, decide
+from chalicelib.domain.ending import MESSAGE_LIMIT
+from chalicelib.domain.job import Job, Reason
+from chalicelib.domain.manifest import ManifestSettings, manifests
+from chalicelib.domain.observed import Workload
+from chalicelib.domain.pools import Pool
+from chalicelib.domain.states import Status
+from chalicelib.errors import (
+    ClusterForbids,
+    ClusterRejected,
+    ClusterUnavailable,
+    NamespaceMissing,
+    StaleRecord,
+)
+from chalicelib.services.placement import pool_of
+from chalicelib.services.ports import Clock, Clusters, JobStore
+
+log = logging.getLogger(__name__)
+
+RACES = 5  # how often one call reloads a record that changed under it
+
+
+class Reconciler:
+    """Decides about jobs and carries the decisions out; the only caller of the cluster that changes it."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        pools: Mapping[str, Pool],
+        clusters: Clusters,
+        manifest: ManifestSettings,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._pools = pools
+        self._clusters = clusters
+        self._manifest = manifest
+        self._clock = clock
+
+    def work_off(self, job_id: str) -> None:
+        """Do what the record asks for now: submit, stop or clean up. Nothing to do is fine.
+
+        Raises ClusterUnavailable when it has to be tried again; the pass does so for every unsettled record.
+        """
+        known: Job | None = None
+        for attempt in range(RACES):
+            job = self._store.get(job_id)
+            known = job or known
+            # After a lost race the record may ask for nothing while what we just created still stands.
+            if known is None or (attempt == 0 and job is not None and not wants_work(job)):
+                return
+            try:
+                self.settle(job, self._look(job, known), known.spec.pool)
+                return
+            except StaleRecord:
+                log.info("%s changed while it was worked off; looking again", job_id)
+        raise ClusterUnavailable(f"{job_id} kept changing")
+
+    def settle(self, job: Job | None, observed: Workload | None, pool_id: str) -> Decision:
+        """Decide about one job and apply the decision. Raises StaleRecord and ClusterUnavailable."""
+        decision = decide(job, observed, self._clock())
+        if decision.action != Nothing():
+            name = job.id if job else observed.job_id if observed else "?"
+            log.info("%s: %s: %s", name, type(decision.action).__name__, decision.why)
+        self._apply(decision, pool_id)
+        return decision
+
+    def _apply(self, decision: Decision, pool_id: str) -> None:
+        match decision.action:
+            case Submit(job):
+                self._submit(job)
+            case DeleteWorkload(job_id, namespace):
+                self._clusters(self._pool(pool_id)).delete(namespace, job_id)
+            case Save(job, was):
+                self._store.save(job, was)
+            case Remove(job):
+                self._store.remove(job)
+            case Nothing():
+                return
+
+    def _submit(self, job: Job) -> None:
+        try:
+            pool = self._pool(job.spec.pool)
+            self._clusters(pool).submit(manifests(job, pool, self._manifest))
+        except ClusterUnavailable as error:
+            self._save(job, **_waits_because(error))
+            raise
+        except ClusterRejected as error:
+            message = f"Kubernetes refuses the job: {error}"[:MESSAGE_LIMIT]
+            self._save(
+                job,
+                status=Status.FAILED,
+                reason=Reason.CLUSTER_REJECTED,
+                message=message,
+                finished_at=self._clock(),
+            )
+            return
+        self._save(
+            job,
+            submitted_at=self._clock(),
+            reason=Reason.SUBMITTED,
+            message="handed to the cluster; its pods are not created yet",
+        )
+
+    def _save(self, job: Job, **changes: Any) -> None:
+        if any(getattr(job, name) != value for name, value in changes.items()):
+            self._store.save(job.changed(self._clock(), **changes), job)
+
+    def _look(self, job: Job | None, known: Job) -> Workload | None:
+        if job is not None and _is_to_be_submitted(job):
+            return None  # whatever is there: creating it again changes nothing
+        pool = self._pool(known.spec.pool)
+        return self._clusters(pool).workload(pool.namespace_of(known.tenant), known.id)
+
+    def _pool(self, pool_id: str) -> Pool:
+        return pool_of(self._pools, pool_id)
+
+
+def wants_work(job: Job) -> bool:
+    """Whether the record asks for something in the cluster: to be submitted, stopped or cleaned up."""
+    return job.is_deleted or job.status == Status.STOPPING or _is_to_be_submitted(job)
+
+
+def _is_to_be_submitted(job: Job) -> bool:
+    return job.status == Status.PENDING and job.submitted_at is None and not job.is_deleted
+
+
+def _waits_because(error: ClusterUnavailable) -> dict[str, Any]:
+    """The reason that a job waits for its cluster. Its words stay the same from try to try: no new writes."""
+    match error:
+        case NamespaceMissing():
+            return {"reason": Reason.NAMESPACE_MISSING, "message": str(error)}
+        case ClusterForbids():
+            return {"reason": Reason.CLUSTER_FORBIDS, "message": str(error)[:MESSAGE_LIMIT]}
+        case _:
+            message = "the cluster does not answer; the job is handed over as soon as it does"
+            return {"reason": Reason.CLUSTER_UNAVAILABLE, "message": message}

@@ -1,0 +1,25 @@
+"""Every condition that a write to the table carries, by name, and why it is there."""
+
+from __future__ import annotations
+
+# A job id is given once. A record under it can only be our own, written by a request whose answer was lost.
+NEW_RECORD = "attribute_not_exists(pk)"
+
+# Optimistic locking: whoever decided on an older version decided on something that is no longer so.
+SAME_VERSION = "version = :expected"
+
+# Only what is deleted for everyone may go for good, and only as it was when the cluster was found clean.
+SAME_TOMBSTONE = "version = :expected AND attribute_exists(deleted_at)"
+
+# A key is free when nobody used it or its time is over: DynamoDB's TTL removes expired items days late.
+KEY_UNUSED = "attribute_not_exists(pk) OR expires_at <= :now"
+
+# A lease is taken when it is free or expired, and renewed by the one who has it.
+LEASE_FREE_OR_OURS = "attribute_not_exists(pk) OR held_until <= :now OR holder = :holder"
+
+# A lease that was lost in the meantime is another's to give up.
+LEASE_OURS = "holder = :holder"
+
+# A correction fits the counters that were read: any write since would have raised the version.
+COUNTER_UNCHANGED = "version = :expected"
+COUNTER_UNUSED = "attribute_not_exists(pk)"

@@ -1,0 +1,180 @@
+"""The JobStore on DynamoDB: puts the parts of this package together behind the port.
+
+It has no clock, sleep or randomness of its own, so that every retry and expiry can be tested to the letter.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from random import Random
+
+from chalicelib.domain.job import Job
+from chalicelib.errors import IdempotencyConflict, StaleRecord, StoreUnavailable
+from chalicelib.services.ports import Idempotency, JobPage, ListQuery
+from chalicelib.store import conditions, queries
+from chalicelib.store.counters import Counters
+from chalicelib.store.items import from_item, to_item, to_time
+from chalicelib.store.keys import idempotency_key, job_key, lease_key
+from chalicelib.store.recount import recount
+from chalicelib.store.table import ConditionFailed, DynamoClient, Table
+from chalicelib.store.transactions import Action, put, transact
+
+MAX_SHARDS = 64  # a recount checks them all in one transaction, beside what it corrects
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreOptions:
+    """Where the records are and how they are kept."""
+
+    table: str
+    idempotency_seconds: int = 24 * 3600
+    counter_shards: int = 8
+    walk_pages: int = queries.WALK_PAGES
+    walk_entries: int = queries.WALK_ENTRIES
+
+
+class DynamoStore:
+    """services.ports.JobStore on one DynamoDB table; docs/table.md draws it.
+
+    `random` also makes the tokens by which DynamoDB knows a transaction again: two processes must not draw
+    the same numbers, restored from one snapshot or not. A SystemRandom never does.
+    """
+
+    def __init__(
+        self,
+        client: DynamoClient,
+        options: StoreOptions,
+        *,
+        clock: Callable[[], datetime],
+        sleep: Callable[[float], None],
+        random: Random,
+    ) -> None:
+        if not 1 <= options.counter_shards <= MAX_SHARDS:
+            raise ValueError(f"{options.counter_shards} counter shards: 1 to {MAX_SHARDS} are allowed")
+        self._table = Table(client, options.table, sleep, random)
+        self._counters = Counters(self._table, options.counter_shards)
+        self._lists = queries.Lists(self._table, self._counters, options.walk_pages, options.walk_entries)
+        self._idempotency_seconds = options.idempotency_seconds
+        self._clock = clock
+
+    def create(self, job: Job, idempotency: Idempotency | None = None) -> Job:
+        item = to_item(job)
+        claim = self._claim(job, idempotency) if idempotency else []
+
+        def actions(attempt: int) -> list[Action]:
+            record = put("record", item, conditions.NEW_RECORD)
+            return [record, *claim, *self._counters.actions(job, None, attempt)]
+
+        try:
+            transact(self._table, actions)
+        except ConditionFailed as error:
+            if idempotency and "idempotency" in error.failed:
+                return self._original(job.tenant, idempotency)
+            if error.in_doubt and (standing := self.get(job.id)) and _is_creation(standing, job):
+                return standing
+            raise StaleRecord(f"there is a record of {job.id} already") from error
+        return job
+
+    def get(self, job_id: str) -> Job | None:
+        item = self._table.get(job_key(job_id))
+        return None if item is None else from_item(item)
+
+    def get_many(self, job_ids: Sequence[str]) -> Mapping[str, Job]:
+        keys = [job_key(job_id) for job_id in dict.fromkeys(job_ids)]
+        jobs = map(from_item, self._table.get_many(keys))
+        return {job.id: job for job in jobs}
+
+    def save(self, job: Job, was: Job) -> None:
+        if (job.id, job.version) != (was.id, was.version + 1):
+            raise ValueError(f"{job.id} v{job.version} is not the next version of {was.id} v{was.version}")
+        item, values = to_item(job, was), _expected(was)
+        try:
+            if self._counters.actions(job, was, attempt=0):
+                record = put("record", item, conditions.SAME_VERSION, values)
+                transact(self._table, lambda n: [record, *self._counters.actions(job, was, n)])
+            else:
+                self._table.put(item, conditions.SAME_VERSION, values)
+        except ConditionFailed as error:
+            if error.in_doubt and self.get(job.id) == job:
+                return
+            raise StaleRecord(f"{job.id} is not at version {was.version} any more") from error
+
+    def remove(self, job: Job) -> None:
+        """A record that is gone already is what was asked for."""
+        try:
+            self._table.delete(job_key(job.id), conditions.SAME_TOMBSTONE, _expected(job))
+        except ConditionFailed as error:
+            if self.get(job.id) is not None:
+                raise StaleRecord(f"{job.id} v{job.version} is not the tombstone that stands") from error
+
+    def list(self, query: ListQuery) -> JobPage:
+        return self._lists.page(query)
+
+    def unsettled(self) -> Iterator[Job]:
+        seen: set[str] = set()
+        for ids in queries.unsettled_ids(self._table):
+            new = [job_id for job_id in ids if job_id not in seen]
+            seen.update(new)
+            for item in self._table.get_many([job_key(job_id) for job_id in new]):
+                job = from_item(item)
+                if job.is_deleted or not job.is_terminal:
+                    yield job
+
+    def has_unsettled(self) -> bool:
+        return queries.has_unsettled(self._table)
+
+    def recount(self, tenant: str | None) -> Mapping[str, int]:
+        return recount(self._table, self._counters, tenant)
+
+    def acquire_lease(self, name: str, holder: str, now: datetime, lasts: timedelta) -> bool:
+        times = {"held_until": {"S": to_time(now + lasts)}}
+        item = {**lease_key(name), "holder": {"S": holder}, **times}
+        values = {":now": {"S": to_time(now)}, ":holder": {"S": holder}}
+        try:
+            self._table.put(item, conditions.LEASE_FREE_OR_OURS, values)
+        except ConditionFailed:
+            return False
+        return True
+
+    def release_lease(self, name: str, holder: str) -> None:
+        try:
+            self._table.delete(lease_key(name), conditions.LEASE_OURS, {":holder": {"S": holder}})
+        except ConditionFailed:
+            return
+
+    def lease_is_free(self, name: str, now: datetime) -> bool:
+        item = self._table.get(lease_key(name))
+        return item is None or item["held_until"]["S"] <= to_time(now)
+
+    def _claim(self, job: Job, idempotency: Idempotency) -> builtins.list[Action]:
+        now = int(self._clock().timestamp())
+        item = {
+            **idempotency_key(job.tenant, idempotency.key),
+            "fingerprint": {"S": idempotency.fingerprint},
+            "job_id": {"S": job.id},
+            "expires_at": {"N": str(now + self._idempotency_seconds)},
+        }
+        return [put("idempotency", item, conditions.KEY_UNUSED, {":now": {"N": str(now)}})]
+
+    def _original(self, tenant: str, idempotency: Idempotency) -> Job:
+        """The job of a key that is taken. It is our own one if we took it with a request in doubt."""
+        claim = self._table.get(idempotency_key(tenant, idempotency.key))
+        if claim is None:
+            raise StoreUnavailable(f"the idempotency key {idempotency.key!r} expired just now")
+        job = self.get(claim["job_id"]["S"]) if claim["fingerprint"]["S"] == idempotency.fingerprint else None
+        if job is None or job.is_deleted:
+            raise IdempotencyConflict(idempotency.key)
+        return job
+
+
+def _expected(job: Job) -> Mapping[str, Mapping[str, str]]:
+    return {":expected": {"N": str(job.version)}}
+
+
+def _is_creation(standing: Job, job: Job) -> bool:
+    """Whether `standing` is `job` or what became of it since: ids are given once, specs never change."""
+    ours = (job.tenant, job.spec, job.created_at, job.created_by)
+    return ours == (standing.tenant, standing.spec, standing.created_at, standing.created_by)

@@ -1,0 +1,195 @@
+"""Says where the embedded stack keeps its things and what its processes are told, in one place.
+
+Everything lives under one folder (`.trainyard/`, or TRAINYARD_HOME), so that removing it is a clean start and
+two folders are two stacks that know nothing of each other.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parents[2]
+RESOURCES = REPO / "infra" / "resources.yaml"
+HOST = "127.0.0.1"
+REGION = "us-east-1"
+AWS_KEY_ID = "test"  # MiniStack takes any; a 12-digit one would name another account
+AWS_SECRET = "test"
+ISSUER = "trainyard-local"
+AUDIENCE = "trainyard"
+DEFAULT_TENANT = "demo"
+
+
+class BadConfig(ValueError):
+    """An environment variable of the embedded stack holds something that it does not take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Local:
+    """One embedded stack: its folder, its ports and its cluster."""
+
+    home: Path
+    port: int
+    aws_port: int
+    kubernetes_port: int
+    given_kubeconfig: str | None  # somebody's own cluster; None: the embedded one
+    node_cpu: str
+    node_memory: str
+    node_gpu: str
+    ministack_python: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def aws_url(self) -> str:
+        return f"http://{HOST}:{self.aws_port}"
+
+    @property
+    def embedded_cluster(self) -> bool:
+        return self.given_kubeconfig is None
+
+    @property
+    def kubeconfig(self) -> str:
+        return self.given_kubeconfig or str(self.kubernetes_state / "kubeconfig")
+
+    @property
+    def kubernetes_state(self) -> Path:
+        return self.home / "kubernetes"
+
+    @property
+    def volumes(self) -> Path:
+        return self.home / "volumes"
+
+    @property
+    def aws_state(self) -> Path:
+        return self.home / "ministack"
+
+    @property
+    def deployed_file(self) -> Path:
+        return self.home / "deployed.json"
+
+    @property
+    def keys(self) -> Path:
+        return self.home / "keys"
+
+    @property
+    def jwks_file(self) -> Path:
+        return self.keys / "jwks.json"
+
+    @property
+    def checkpoint_file(self) -> Path:
+        return self.home / "pump" / "checkpoint.json"
+
+    @property
+    def logs(self) -> Path:
+        return self.home / "logs"
+
+    @property
+    def run(self) -> Path:
+        return self.home / "run"
+
+    @property
+    def env_file(self) -> Path:
+        return self.home / "env"
+
+
+def load(environ: Mapping[str, str] = os.environ) -> Local:
+    """Read the embedded stack's own settings. Raises BadConfig."""
+    local = Local(
+        home=Path(environ.get("TRAINYARD_HOME") or REPO / ".trainyard").expanduser().resolve(),
+        port=_port(environ, "TRAINYARD_PORT", 8000),
+        aws_port=_port(environ, "TRAINYARD_AWS_PORT", 4566),
+        kubernetes_port=_port(environ, "TRAINYARD_KUBERNETES_PORT", 6443),
+        given_kubeconfig=_given_kubeconfig(environ),
+        node_cpu=environ.get("TRAINYARD_NODE_CPU") or "32",
+        node_memory=environ.get("TRAINYARD_NODE_MEMORY") or "128Gi",
+        node_gpu=environ.get("TRAINYARD_NODE_GPU") or "8",
+        # Not resolved: a venv's python is a link, and what it links to knows nothing of the venv.
+        ministack_python=Path(
+            environ.get("TRAINYARD_MINISTACK_PYTHON") or REPO / ".venv-ministack" / "bin" / "python"
+        ),
+    )
+    ports = [local.port, local.aws_port] + ([local.kubernetes_port] if local.embedded_cluster else [])
+    if len(set(ports)) < len(ports):
+        raise BadConfig(
+            "TRAINYARD_PORT, TRAINYARD_AWS_PORT and TRAINYARD_KUBERNETES_PORT must differ; "
+            f"they are {', '.join(map(str, ports))}"
+        )
+    return local
+
+
+def aws_environment(local: Local, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """`environ` with boto3 pointed at MiniStack, and at nothing of the user's own."""
+    kept = {name: value for name, value in environ.items() if not name.startswith("AWS_")}
+    proxied = [part for part in (environ.get("NO_PROXY") or environ.get("no_proxy") or "").split(",") if part]
+    no_proxy = ",".join(dict.fromkeys([*proxied, HOST, "localhost"]))
+    return kept | {
+        "AWS_ENDPOINT_URL": local.aws_url,
+        "AWS_ACCESS_KEY_ID": AWS_KEY_ID,
+        "AWS_SECRET_ACCESS_KEY": AWS_SECRET,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_REGION": REGION,
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "NO_PROXY": no_proxy,
+        "no_proxy": no_proxy,
+    }
+
+
+def service_environment(
+    local: Local, jobs_table: str, environ: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """What the API and the pump are told: the same variables that a deployment's functions get."""
+    # What `up` printed is for clients: exporting it is no change of the stack's configuration.
+    kept = {k: v for k, v in environ.items() if k not in ("TRAINYARD_URL", "TRAINYARD_TOKEN")}
+    return aws_environment(local, kept) | {
+        "TRAINYARD_HOME": str(local.home),
+        "TRAINYARD_PORT": str(local.port),
+        "TRAINYARD_AWS_PORT": str(local.aws_port),
+        "TRAINYARD_KUBERNETES_PORT": str(local.kubernetes_port),
+        "TRAINYARD_CLUSTER": "embedded" if local.embedded_cluster else "kubeconfig",
+        "KUBECONFIG": local.kubeconfig,
+        "TRAINYARD_JOBS_TABLE": jobs_table,
+        "TRAINYARD_CLUSTERS": environ.get("TRAINYARD_CLUSTERS")
+        or json.dumps({"default": {"kubeconfig": local.kubeconfig}}),
+        "TRAINYARD_JWT_ISSUER": ISSUER,
+        "TRAINYARD_JWT_AUDIENCE": AUDIENCE,
+        "TRAINYARD_JWKS_URL": local.jwks_file.as_uri(),
+        "TRAINYARD_SYNC_FUNCTION": "",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def image_path() -> str:
+    """Where the embedded cluster's containers find `python` first: this very venv."""
+    return str(Path(sys.prefix) / "bin")
+
+
+def _port(environ: Mapping[str, str], name: str, default: int) -> int:
+    text = environ.get(name) or str(default)
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
+        raise BadConfig(f"{name}={text!r}: a port from 1 to 65535 is allowed")
+    return int(text)
+
+
+def _given_kubeconfig(environ: Mapping[str, str]) -> str | None:
+    match environ.get("TRAINYARD_CLUSTER") or "embedded":
+        case "embedded":
+            return None
+        case "kubeconfig":
+            text = environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
+            files = [Path(part).expanduser().absolute() for part in text.split(os.pathsep) if part]
+            if missing := [str(file) for file in files if not file.is_file()]:
+                raise BadConfig(
+                    f"TRAINYARD_CLUSTER=kubeconfig needs KUBECONFIG: no file {', '.join(missing)}"
+                )
+            return os.pathsep.join(map(str, files))
+        case other:
+            raise BadConfig(f"TRAINYARD_CLUSTER={other!r}: 'embedded' or 'kubeconfig' is allowed")

@@ -1,0 +1,223 @@
+"""Carries events to the handlers, as Lambda's event sources do in AWS.
+
+    python -m infra.local.pump
+
+Two threads: one reads the jobs table's stream and calls the outbox, one is the sync's one-minute rule. The
+outbox's kick wakes the second.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib import bootstrap
+from chalicelib.settings import Settings, load
+from infra.local import config, ministack, template
+from infra.local.cluster_setup import ClusterSetup
+from infra.local.config import Local
+from infra.local.delivery import Policy, Record, Verdict, dead_letter
+from infra.local.schedule import Context, Schedule
+from infra.local.stream import Checkpoint, Shard, find_stream, shard_ids
+
+BUSY_POLL_SECONDS = 0.05
+IDLE_POLL_SECONDS = 0.25
+BUSY_SECONDS = 3.0
+DISCOVER_SECONDS = 60.0
+OUTBOX_TIMEOUT_SECONDS = 60.0
+# Longer than the rule's minute, so that the next call is due when this one ends and nothing waits in between.
+SYNC_TIMEOUT_SECONDS = 65.0
+
+log = logging.getLogger("trainyard.pump")
+
+
+class Pump:
+    """The stream's side: every shard of the table's stream to the outbox.
+
+    `mapping` is the function's event source as the template has it; `prepare` sees each batch first.
+    """
+
+    def __init__(
+        self,
+        local: Local,
+        table: str,
+        mapping: Mapping[str, Any],
+        outbox: Callable[[dict[str, Any], Any], Any],
+        prepare: Callable[[Iterable[Record]], None],
+        kick: Callable[[], None],
+    ) -> None:
+        self._policy = Policy.of(mapping)
+        self._dead_letters = _dead_letter_queue(local, mapping)
+        self._table = table
+        self._outbox = outbox
+        self._prepare = prepare
+        self._kick = kick
+        self._stopping = threading.Event()
+        self._checkpoint = Checkpoint(local.checkpoint_file)
+        self._dynamodb, self._streams, self._sqs = map(_client, ("dynamodb", "dynamodbstreams", "sqs"))
+        self._stream_arn = ""
+        self._shards: dict[str, Shard] = {}
+        self._discover_at = 0.0
+        self._is_unreachable = False
+
+    def discover(self) -> None:
+        """Find the stream and its shards; a stream that is not the one we knew starts afresh."""
+        stream_arn = find_stream(self._dynamodb, self._table)
+        if stream_arn != self._stream_arn:
+            self._checkpoint.open(stream_arn)
+            self._shards = {}
+            self._stream_arn = stream_arn
+        for shard_id in shard_ids(self._streams, stream_arn):
+            if shard_id not in self._shards:
+                self._shards[shard_id] = Shard(self._streams, stream_arn, shard_id, self._checkpoint)
+        self._discover_at = time.monotonic() + DISCOVER_SECONDS
+
+    def run(self, stopping: threading.Event) -> None:
+        """Until `stopping`, and then to the stream's end if that is near: it does not survive MiniStack."""
+        self._stopping = stopping
+        busy_until = 0.0
+        while not stopping.is_set():
+            if self._turn():
+                busy_until = time.monotonic() + BUSY_SECONDS
+                continue
+            busy = time.monotonic() < busy_until
+            stopping.wait(BUSY_POLL_SECONDS if busy else IDLE_POLL_SECONDS)
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline and self._turn():
+            pass
+
+    def _turn(self) -> bool:
+        """One step of every shard; whether any had something to do."""
+        try:
+            if time.monotonic() > self._discover_at:
+                self.discover()
+            worked = [self._step(shard) for shard in self._shards.values() if not shard.is_over]
+        except (BotoCoreError, ClientError) as error:
+            self._lost(error)
+            return False
+        except Exception:
+            log.exception("the pump stumbled; it goes on from the checkpoint")
+            self._restart_reading()
+            return False
+        if self._is_unreachable:
+            self._is_unreachable = False
+            log.info("the stream is back")
+        return any(worked)
+
+    def _step(self, shard: Shard) -> bool:
+        return shard.step(self._policy, self._deliver, self._give_up, self._kick)
+
+    def _lost(self, error: Exception) -> None:
+        if not self._is_unreachable:
+            log.warning("the stream cannot be read: %s", error)
+        self._is_unreachable = True
+        self._restart_reading()
+
+    def _restart_reading(self) -> None:
+        self._discover_at = 0.0
+        for shard in self._shards.values():
+            shard.forget_iterator()
+
+    def _deliver(self, records: list[Record]) -> Any:
+        self._prepare(records)
+        # Not `stopping`: a batch that has begun is finished.
+        context = Context("outbox", OUTBOX_TIMEOUT_SECONDS, threading.Event())
+        return self._outbox({"Records": records}, context)
+
+    def _give_up(self, shard: Shard, verdict: Verdict) -> None:
+        assert verdict.dropped is not None
+        created = [record["dynamodb"]["ApproximateCreationDateTime"] for record in verdict.dropped.records]
+        message = dead_letter(
+            verdict,
+            shard.id,
+            shard.stream_arn,
+            Context("outbox", 0, self._stopping).invoked_function_arn,
+            _text_time(time.time()),
+            [_text_time(created[0]), _text_time(created[-1])],
+        )
+        log.error("gave up on %d records: %s", len(created), json.dumps(message))
+        if self._dead_letters:
+            try:
+                self._sqs.send_message(QueueUrl=self._dead_letters, MessageBody=json.dumps(message))
+            except (BotoCoreError, ClientError):
+                log.exception("no dead letter could be sent for it")
+
+
+def _dead_letter_queue(local: Local, mapping: Mapping[str, Any]) -> str | None:
+    destination = mapping.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination", {})
+    name = (destination.get("Fn::GetAtt") or [None])[0]
+    return ministack.deployed(local).resources.get(name) if name else None
+
+
+def _client(service: str) -> Any:
+    # The pump tries again by itself, and has to know that the connection was lost.
+    retries = {"mode": "standard", "total_max_attempts": 1}
+    return boto3.session.Session().client(
+        service, config=Config(retries=retries, connect_timeout=5, read_timeout=30)
+    )
+
+
+def _text_time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _await_stream(pump: Pump, stopping: threading.Event) -> None:
+    while not stopping.is_set():
+        try:
+            pump.discover()
+            return
+        except (BotoCoreError, ClientError) as error:
+            log.warning("the jobs table's stream is not there yet: %s", error)
+            stopping.wait(1)
+
+
+def _build(local: Local, settings: Settings, stopping: threading.Event) -> tuple[Pump, Schedule]:
+    # The handlers read their settings when they are imported.
+    from chalicelib.triggers.schedule import sync  # noqa: PLC0415
+    from chalicelib.triggers.stream import outbox  # noqa: PLC0415
+
+    schedule = Schedule("sync", sync, stopping, timeout_seconds=SYNC_TIMEOUT_SECONDS)
+    bootstrap.use_kick(schedule.kick)
+    setup = ClusterSetup(settings)
+    setup.ensure_priority_classes()
+    mapping = template.stream_mapping(template.read(config.RESOURCES))
+    pump = Pump(local, settings.jobs_table, mapping, outbox, setup.ensure_namespaces, schedule.kick)
+    return pump, schedule
+
+
+def main() -> int:
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(threadName)s %(name)s: %(message)s",
+        stream=sys.stdout,
+    )
+    logging.getLogger("botocore").setLevel(logging.WARNING)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    local = config.load()
+    pump, schedule = _build(local, load(os.environ), stopping)
+    _await_stream(pump, stopping)
+    print("ready stream and schedule", flush=True)
+    schedule.start()
+    pump.run(stopping)
+    if not schedule.join(20):
+        log.warning("the sync did not end in time")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,96 @@
+"""A cluster in memory that a test moves on by hand, and that fails where the test says so."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from chalicelib.domain.observed import Pod, Workload
+from chalicelib.domain.pools import Pool
+from chalicelib.errors import NamespaceMissing, PodNotFound
+from chalicelib.services.ports import Event
+from tests.builders import NOW
+
+
+class FakeCluster:
+    """The Cluster port, and the Clusters port for every pool. `calls` counts what was asked of it."""
+
+    def __init__(self, *namespaces: str) -> None:
+        self.namespaces = set(namespaces)
+        self.jobs: dict[str, Workload] = {}
+        self.created: list[str] = []  # one entry a Kubernetes Job that ever came to be
+        self.calls: defaultdict[str, int] = defaultdict(int)
+        self.before: dict[str, Callable[[], object]] = {}
+        self.after: dict[str, Callable[[], object]] = {}
+        self.logs: dict[str, list[str]] = {}  # by pod
+        self.happened: list[Event] = []
+        self.broken: Exception | None = None  # connecting to it raises this
+
+    def __call__(self, pool: Pool) -> FakeCluster:
+        del pool
+        if self.broken:
+            raise self.broken
+        return self
+
+    def submit(self, manifests: Sequence[Mapping[str, Any]]) -> None:
+        self._enter("submit")
+        metadata = manifests[0]["metadata"]
+        if metadata["namespace"] not in self.namespaces:
+            raise NamespaceMissing(metadata["namespace"])
+        if metadata["name"] not in self.jobs:
+            self.created.append(metadata["name"])
+            self.jobs[metadata["name"]] = Workload(
+                job_id=metadata["name"],
+                namespace=metadata["namespace"],
+                created_at=NOW,
+                labels=metadata["labels"],
+            )
+        self._leave("submit")
+
+    def delete(self, namespace: str, name: str) -> None:
+        del namespace
+        self._enter("delete")
+        if name in self.jobs:
+            self.jobs[name] = replace(self.jobs[name], deleting=True)
+        self._leave("delete")
+
+    def workloads(self, pool: Pool) -> Iterator[Workload]:
+        del pool
+        self._enter("workloads")
+        yield from list(self.jobs.values())
+
+    def workload(self, namespace: str, job_id: str) -> Workload | None:
+        del namespace
+        self._enter("workload")
+        return self.jobs.get(job_id)
+
+    def log_tail(self, namespace: str, pod: str, lines: int) -> Sequence[tuple[str, str]]:
+        del namespace
+        if pod not in self.logs:
+            raise PodNotFound(pod)
+        stamped = [(f"2026-01-26T10:00:{i % 60:02}.{i:09}Z", line) for i, line in enumerate(self.logs[pod])]
+        return stamped[-lines:]
+
+    def events(self, namespace: str, names: Sequence[str]) -> Sequence[Event]:
+        del namespace
+        return [event for event in self.happened if event.object.partition("/")[2] in names]
+
+    def show(self, job_id: str, *pods: Pod, **changes: Any) -> None:
+        """From now on the job's workload looks like this."""
+        self.jobs[job_id] = replace(self.jobs[job_id], pods=pods, **changes)
+
+    def finish_deletions(self) -> None:
+        self.jobs = {name: seen for name, seen in self.jobs.items() if not seen.deleting}
+
+    def _enter(self, call: str) -> None:
+        self.calls[call] += 1
+        self.before.get(call, _nothing)()
+
+    def _leave(self, call: str) -> None:
+        self.after.get(call, _nothing)()
+
+
+def _nothing() -> None:
+    return

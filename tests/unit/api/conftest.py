@@ -1,0 +1,51 @@
+"""The app with its three blueprints over fakes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pytest
+from chalice.app import Chalice
+
+from chalicelib import bootstrap
+from chalicelib.api import auth, jobs, training_v1
+from chalicelib.settings import load
+from tests.builders import NOW
+from tests.fake_cluster import FakeCluster
+from tests.unit.api.fakes import Api, FakeStore, FakeTokens
+
+POOLS = '{"default": {"cluster": "c", "queues": ["normal", "urgent"]}, "spare": {"cluster": "c"}}'
+
+
+@dataclass
+class World:
+    """What stands behind the API."""
+
+    api: Api
+    store: FakeStore
+    cluster: FakeCluster
+
+
+@pytest.fixture(scope="session")
+def app() -> Chalice:
+    app = Chalice(app_name="test")
+    for blueprint in (auth.bp, training_v1.bp, jobs.bp):
+        app.register_blueprint(blueprint)
+    return app
+
+
+@pytest.fixture
+def world(app: Chalice) -> Iterator[World]:
+    container: Any = bootstrap.Container(load({"TRAINYARD_POOLS": POOLS}))
+    container.clock = lambda: NOW
+    container.store, container.clusters = FakeStore(), FakeCluster()
+    container.tokens = cast(Any, FakeTokens())
+    with bootstrap.use(container):
+        yield World(Api(app), container.store, container.clusters)
+
+
+@pytest.fixture
+def api(world: World) -> Api:
+    return world.api

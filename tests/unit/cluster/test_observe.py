@@ -1,0 +1,118 @@
+"""Kubernetes' JSON, as real API servers write it, is read into what decisions need."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from chalicelib.cluster import observe
+from chalicelib.domain.observed import Outcome
+
+CREATED = "2026-01-26T10:00:00Z"
+AT = datetime(2026, 1, 26, 10, 0, tzinfo=UTC)
+
+
+def job(status: dict[str, Any], **metadata: Any) -> dict[str, Any]:
+    own = {
+        "name": "j",
+        "namespace": "n",
+        "creationTimestamp": CREATED,
+        "labels": {"trainyard.dev/job-id": "j"},
+    }
+    return {"metadata": own | metadata, "spec": {}, "status": status}
+
+
+def pod(status: dict[str, Any], **metadata: Any) -> dict[str, Any]:
+    own = {"name": "j-abcde", "namespace": "n", "creationTimestamp": CREATED}
+    return {"metadata": own | metadata, "spec": {"nodeName": "node1"}, "status": status}
+
+
+def in_container(state: dict[str, Any]) -> dict[str, Any]:
+    return {"phase": "Running", "containerStatuses": [{"name": "training", "state": state}]}
+
+
+def test_a_job_that_is_just_created_has_an_empty_status() -> None:
+    seen = observe.workload(job({}), [])
+    assert (seen.job_id, seen.namespace, seen.created_at) == ("j", "n", AT)
+    assert seen.outcome is None
+    assert not seen.deleting
+
+
+@pytest.mark.parametrize("kind", list(Outcome))
+def test_the_final_condition_is_the_outcome(kind: Outcome) -> None:
+    condition = {"type": kind, "status": "True", "reason": "R", "message": "M", "lastTransitionTime": CREATED}
+    seen = observe.workload(job({"conditions": [condition]}), [])
+    assert (seen.outcome, seen.outcome_reason, seen.outcome_message) == (kind, "R", "M")
+    assert seen.finished_at == AT
+
+
+def test_a_condition_that_is_not_true_is_no_outcome() -> None:
+    suspended = {"type": "Suspended", "status": "True"}
+    not_yet = {"type": "Complete", "status": "False"}
+    assert observe.workload(job({"conditions": [suspended, not_yet]}), []).outcome is None
+
+
+def test_pods_come_oldest_first() -> None:
+    young = pod({}, name="young", creationTimestamp="2026-01-26T10:05:00Z")
+    old = pod({}, name="old")
+    assert [seen.name for seen in observe.workload(job({}), [young, old]).pods] == ["old", "young"]
+
+
+def test_the_schedulers_words_are_kept() -> None:
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}
+    assert observe.pod(pod({"phase": "Pending", "conditions": [condition]})).unschedulable == "0/1 nodes"
+
+
+def test_a_waiting_container_says_why() -> None:
+    seen = observe.pod(pod(in_container({"waiting": {"reason": "ImagePullBackOff", "message": "m"}})))
+    assert (seen.waiting_reason, seen.waiting_message) == ("ImagePullBackOff", "m")
+
+
+def test_a_terminated_container_has_its_times_exit_code_and_message() -> None:
+    state = {
+        "terminated": {
+            "exitCode": 137,
+            "reason": "OOMKilled",
+            "message": "bye",
+            "startedAt": CREATED,
+            "finishedAt": CREATED,
+        }
+    }
+    seen = observe.pod(pod(in_container(state)))
+    assert (seen.exit_code, seen.terminated_reason, seen.termination_message) == (137, "OOMKilled", "bye")
+    assert seen.started_at == seen.finished_at == AT
+
+
+def test_other_containers_do_not_count() -> None:
+    sidecar = {"name": "istio-proxy", "state": {"terminated": {"exitCode": 1}}}
+    assert observe.pod(pod({"containerStatuses": [sidecar]})).exit_code is None
+
+
+def test_the_rank_is_the_completion_index() -> None:
+    assert observe.pod(pod({}, annotations={"batch.kubernetes.io/job-completion-index": "3"})).rank == 3
+    assert observe.pod(pod({})).rank == 0
+
+
+def test_nulls_are_absent_values() -> None:
+    seen = observe.pod(pod({"conditions": None, "containerStatuses": None, "phase": None}, annotations=None))
+    assert (seen.phase, seen.exit_code, seen.rank) == ("Pending", None, 0)
+
+
+@pytest.mark.parametrize(
+    ("written", "count", "at"),
+    [
+        ({"lastTimestamp": "2026-01-26T10:01:00Z", "count": 4, "eventTime": None}, 4, 1),
+        ({"lastTimestamp": None, "eventTime": "2026-01-26T10:02:00.123456Z"}, 1, 2),
+        ({"series": {"count": 7, "lastObservedTime": "2026-01-26T10:03:00Z"}, "eventTime": CREATED}, 7, 3),
+        ({}, 1, 0),
+    ],
+    ids=["core events", "events.k8s.io", "a series", "neither"],
+)
+def test_events_of_old_and_new_writers_have_a_time_and_a_count(
+    written: dict[str, Any], count: int, at: int
+) -> None:
+    value = {"metadata": {"creationTimestamp": CREATED}, "involvedObject": {"kind": "Pod", "name": "p"}}
+    event = observe.event(value | written)
+    assert (event.count, event.timestamp.minute, event.object, event.type) == (count, at, "Pod/p", "Normal")

@@ -1,0 +1,83 @@
+"""The services on the real store (moto, in process) and a cluster in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import pytest
+
+from chalicelib.domain.manifest import ManifestSettings
+from chalicelib.services.caller import Caller, Role
+from chalicelib.services.jobs import Jobs
+from chalicelib.services.outbox import Outbox
+from chalicelib.services.reconcile import Reconciler
+from chalicelib.services.submission import JobRequest, Submission
+from chalicelib.services.sync import Pace, Sync
+from tests.builders import NAMESPACE, POOL
+from tests.fake_cluster import FakeCluster
+from tests.unit.store.conftest import bench, client, new_bench  # noqa: F401 (fixtures)
+from tests.unit.store.support import Bench, a_job
+
+POOLS = {POOL.id: POOL}
+MANIFEST = ManifestSettings(instance="t", finished_job_ttl_seconds=60, stop_grace_seconds=5)
+ADA = Caller("acme", "ada", frozenset({Role.MEMBER}))
+REQUEST = JobRequest(name="train", image="python", command=["python", "train.py"])
+
+
+@dataclass
+class Yard:
+    """A whole Trainyard in one process, with its clock in the test's hands."""
+
+    bench: Bench
+    cluster: FakeCluster = field(default_factory=lambda: FakeCluster(NAMESPACE))
+    kicks: int = 0
+
+    def __post_init__(self) -> None:
+        self.store, self.clock = self.bench.store, self.bench.clock
+        self._numbers = iter(range(1, 1000))
+        self.jobs = Jobs(self.store, self.clock)
+        self.submission = Submission(
+            self.store,
+            POOLS,
+            {"pytorch": "torch"},
+            MANIFEST,
+            self.clock,
+            lambda _: a_job(next(self._numbers)).id,
+        )
+        self.reconciler = Reconciler(self.store, POOLS, self.cluster, MANIFEST, self.clock)
+        self.outbox = Outbox(self.reconciler, self.store, self._kick, self.clock)
+        self.sync = self.another_sync("me")
+
+    def another_sync(self, holder: str) -> Sync:
+        pace = Pace(
+            interval=timedelta(seconds=2), lease=timedelta(seconds=20), holder=holder, sleep=self.clock.move
+        )
+        return Sync(self.reconciler, self.store, POOLS, self.cluster, self.clock, pace)
+
+    def submit(self) -> str:
+        return self.submission.submit(ADA, REQUEST).id
+
+    def run(self) -> str:
+        """A job that was submitted and handed to the cluster."""
+        job_id = self.submit()
+        self.outbox.deliver([job_id])
+        return job_id
+
+    def seconds(self, left: float) -> Callable[[], float]:
+        """What a Lambda of that much time has left, by the test's clock."""
+        end = self.clock() + timedelta(seconds=left)
+        return lambda: (end - self.clock()).total_seconds()
+
+    def says(self, job_id: str) -> tuple[str, str]:
+        job = self.jobs.get(ADA, job_id)
+        return job.status, job.reason
+
+    def _kick(self) -> None:
+        self.kicks += 1
+
+
+@pytest.fixture
+def yard(bench: Bench) -> Yard:  # noqa: F811
+    return Yard(bench)

@@ -1,0 +1,176 @@
+"""The outbox carries each record out exactly once, whatever dies or repeats on the way."""
+
+from __future__ import annotations
+
+import pytest
+
+from chalicelib.domain.decide import SUBMISSION_LASTS
+from chalicelib.errors import ClusterForbids, ClusterRejected, ClusterUnavailable, JobNotFound
+from tests.builders import running_pod
+from tests.unit.services.conftest import ADA, Yard
+from tests.unit.store.support import client_error
+
+
+class Crash(BaseException):
+    """The process dies here: nothing of ours may catch it."""
+
+
+def crash() -> None:
+    raise Crash
+
+
+def wait_out_submissions(yard: Yard) -> None:
+    yard.clock.move(SUBMISSION_LASTS.total_seconds())
+
+
+def test_a_new_job_is_handed_to_the_cluster(yard: Yard) -> None:
+    job_id = yard.run()
+    assert yard.cluster.created == [job_id]
+    assert yard.says(job_id) == ("pending", "Submitted")
+
+
+def test_a_record_that_is_delivered_again_changes_nothing(yard: Yard) -> None:
+    job_id = yard.run()
+    before = yard.store.get(job_id)
+    assert yard.outbox.deliver([job_id, job_id]) == []
+    assert yard.cluster.created == [job_id]
+    assert yard.store.get(job_id) == before
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_crash_around_the_creation_leaves_exactly_one_job(yard: Yard, moment: str) -> None:
+    job_id = yard.submit()
+    getattr(yard.cluster, moment)["submit"] = crash
+    with pytest.raises(Crash):
+        yard.outbox.deliver([job_id])
+    getattr(yard.cluster, moment).clear()
+    yard.outbox.deliver([job_id])
+    assert yard.cluster.created == [job_id]
+    assert yard.says(job_id) == ("pending", "Submitted")
+
+
+def test_a_stop_that_races_the_submission_ends_stopped_with_no_job_left(yard: Yard) -> None:
+    job_id = yard.submit()
+    yard.cluster.after["submit"] = lambda: yard.jobs.stop(ADA, job_id)
+    yard.outbox.deliver([job_id])
+    yard.cluster.finish_deletions()
+    wait_out_submissions(yard)
+    yard.sync.look()
+    assert yard.says(job_id) == ("stopped", "Stopped")
+    assert yard.cluster.jobs == {}
+
+
+def test_a_job_that_was_stopped_for_good_while_it_was_created_is_taken_back(yard: Yard) -> None:
+    job_id = yard.submit()
+
+    def stop_and_settle() -> None:
+        yard.jobs.stop(ADA, job_id)
+        wait_out_submissions(yard)
+        yard.reconciler.settle(yard.store.get(job_id), None, "default")
+
+    yard.cluster.after["submit"] = stop_and_settle
+    yard.outbox.deliver([job_id])
+    assert yard.says(job_id) == ("stopped", "Stopped")
+    assert yard.cluster.jobs[job_id].deleting
+
+
+def test_a_job_that_was_deleted_for_good_while_it_was_created_is_taken_back(yard: Yard) -> None:
+    job_id = yard.submit()
+
+    def delete_and_settle() -> None:
+        yard.jobs.delete(ADA, job_id)
+        wait_out_submissions(yard)
+        yard.reconciler.settle(yard.store.get(job_id), None, "default")
+
+    yard.cluster.after["submit"] = delete_and_settle
+    yard.outbox.deliver([job_id])
+    assert yard.store.get(job_id) is None
+    assert yard.cluster.jobs[job_id].deleting
+
+
+def test_a_stop_before_the_submission_creates_nothing(yard: Yard) -> None:
+    job_id = yard.submit()
+    yard.jobs.stop(ADA, job_id)
+    yard.outbox.deliver([job_id])
+    assert yard.says(job_id) == ("stopping", "StopRequested")
+    wait_out_submissions(yard)
+    yard.outbox.deliver([job_id])
+    assert yard.says(job_id) == ("stopped", "Stopped")
+    assert yard.cluster.created == []
+
+
+def test_a_deleted_job_is_gone_at_once_and_cleaned_up_after(yard: Yard) -> None:
+    job_id = yard.run()
+    yard.cluster.show(job_id, running_pod())
+    yard.jobs.delete(ADA, job_id)
+    with pytest.raises(JobNotFound):
+        yard.jobs.get(ADA, job_id)
+    yard.outbox.deliver([job_id])
+    assert yard.cluster.jobs[job_id].deleting
+    assert yard.store.get(job_id) is not None, "the tombstone stays until the cluster is clean"
+    yard.cluster.finish_deletions()
+    yard.sync.look()
+    assert yard.store.get(job_id) is None
+
+
+@pytest.mark.parametrize(
+    ("trouble", "reason"),
+    [
+        (ClusterUnavailable("no route to 10.0.0.1"), "ClusterUnavailable"),
+        (ClusterForbids("exceeded quota: gpus"), "ClusterForbids"),
+    ],
+    ids=["the cluster is down", "the quota is used up"],
+)
+def test_what_the_cluster_cannot_take_now_waits_and_says_why(
+    yard: Yard, trouble: Exception, reason: str
+) -> None:
+    def fail() -> None:
+        raise trouble
+
+    job_id = yard.submit()
+    yard.cluster.before["submit"] = fail
+    assert yard.outbox.deliver([job_id]) == []
+    assert yard.says(job_id) == ("pending", reason)
+    version = yard.jobs.get(ADA, job_id).version
+    yard.outbox.deliver([job_id])
+    assert yard.jobs.get(ADA, job_id).version == version, "the same trouble is written once"
+    yard.cluster.before.clear()
+    yard.sync.look()
+    assert yard.says(job_id) == ("pending", "Submitted")
+
+
+def test_a_missing_namespace_keeps_the_job_waiting_until_it_is_there(yard: Yard) -> None:
+    yard.cluster.namespaces.clear()
+    job_id = yard.run()
+    assert yard.says(job_id) == ("pending", "NamespaceMissing")
+    yard.cluster.namespaces.add("trainyard-acme")
+    yard.sync.look()
+    assert yard.cluster.created == [job_id]
+
+
+def test_what_kubernetes_refuses_for_good_fails_with_its_words(yard: Yard) -> None:
+    def refuse() -> None:
+        raise ClusterRejected("spec.template: Invalid value")
+
+    yard.cluster.before["submit"] = refuse
+    job = yard.jobs.get(ADA, yard.run())
+    assert (job.status, job.reason) == ("failed", "ClusterRejected")
+    assert "spec.template: Invalid value" in job.message
+
+
+def test_one_jobs_trouble_holds_no_other_back(yard: Yard) -> None:
+    broken, fine = yard.submit(), yard.submit()
+    yard.bench.spy.fail("get_item", client_error("InternalServerError"))
+    assert yard.outbox.deliver([broken, fine]) == [broken]
+    assert yard.cluster.created == [fine]
+    assert yard.outbox.deliver([broken]) == []
+    assert set(yard.cluster.created) == {broken, fine}
+
+
+def test_a_batch_wakes_the_sync_function_unless_it_is_awake(yard: Yard) -> None:
+    job_id = yard.submit()
+    yard.outbox.deliver([job_id])
+    assert yard.kicks == 1
+    yard.cluster.before["workloads"] = lambda: yard.outbox.deliver([job_id])
+    yard.sync.run(yard.seconds(6))
+    assert yard.kicks == 1

@@ -1,0 +1,139 @@
+"""The pass moves records on, repairs what events missed, and costs nothing while nothing is unsettled."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from chalicelib.domain.observed import Outcome
+from chalicelib.errors import ClusterUnavailable, JobFinished
+from tests.builders import ended_pod, later, running_pod
+from tests.unit.services.conftest import ADA, Yard
+
+
+def test_a_job_goes_from_pending_over_running_to_succeeded(yard: Yard) -> None:
+    job_id = yard.run()
+    yard.cluster.show(job_id, running_pod())
+    yard.sync.look()
+    assert yard.says(job_id) == ("running", "Running")
+    yard.cluster.show(job_id, ended_pod(0), outcome=Outcome.COMPLETE, finished_at=later(9))
+    yard.sync.look()
+    assert yard.says(job_id) == ("succeeded", "Completed")
+    with pytest.raises(JobFinished, match="succeeded"):
+        yard.jobs.stop(ADA, job_id)
+
+
+def test_a_running_job_is_stopped_and_its_signal_is_kept(yard: Yard) -> None:
+    job_id = yard.run()
+    yard.cluster.show(job_id, running_pod())
+    yard.sync.look()
+    yard.jobs.stop(ADA, job_id)
+    yard.outbox.deliver([job_id])
+    yard.cluster.show(job_id, ended_pod(143))
+    yard.sync.look()
+    yard.cluster.finish_deletions()
+    yard.sync.look()
+    job = yard.jobs.get(ADA, job_id)
+    assert (job.status, job.exit_code) == ("stopped", 143)
+
+
+def test_a_job_deleted_behind_our_back_fails(yard: Yard) -> None:
+    job_id = yard.run()
+    yard.cluster.jobs.clear()
+    yard.sync.look()
+    assert yard.says(job_id) == ("failed", "JobDeleted")
+    assert yard.cluster.created == [job_id], "it is not run twice"
+
+
+def test_a_record_that_the_stream_forgot_is_submitted(yard: Yard) -> None:
+    job_id = yard.submit()
+    yard.sync.look()
+    assert yard.cluster.created == [job_id]
+
+
+def test_a_job_that_no_record_knows_is_deleted_even_when_all_is_settled(yard: Yard) -> None:
+    job_id = yard.run()
+    yard.jobs.delete(ADA, job_id)
+    tombstone = yard.store.get(job_id)
+    assert tombstone is not None
+    yard.store.remove(tombstone)
+    assert yard.sync.run(yard.seconds(60)) == 0
+    assert yard.sync.run(yard.seconds(60), whole=True) == 1
+    assert yard.cluster.jobs[job_id].deleting
+
+
+def test_idle_runs_list_nothing(yard: Yard) -> None:
+    assert yard.sync.run(yard.seconds(60)) == 0
+    assert yard.cluster.calls == {}
+
+
+def test_finished_jobs_are_read_once_and_not_with_every_pass(yard: Yard) -> None:
+    job_id = yard.run()
+    yard.cluster.show(job_id, ended_pod(0), outcome=Outcome.COMPLETE, finished_at=later(9))
+    for _ in range(3):
+        yard.sync.look()
+    reads = len(yard.bench.spy.asked("batch_get_item"))
+    yard.sync.look()
+    assert len(yard.bench.spy.asked("batch_get_item")) == reads
+
+
+def test_a_finished_job_that_is_deleted_later_is_cleaned_up(yard: Yard) -> None:
+    job_id = yard.run()
+    yard.cluster.show(job_id, ended_pod(0), outcome=Outcome.COMPLETE, finished_at=later(9))
+    for _ in range(2):
+        yard.sync.look()
+    yard.jobs.delete(ADA, job_id)
+    yard.sync.look()
+    yard.cluster.finish_deletions()
+    yard.sync.look()
+    assert yard.store.get(job_id) is None
+
+
+def test_a_run_ends_when_everything_is_settled(yard: Yard) -> None:
+    job_id = yard.run()
+    looks = iter(range(100))
+
+    def finish_at_the_third_look() -> None:
+        if next(looks) == 2:
+            yard.cluster.show(job_id, ended_pod(0), outcome=Outcome.COMPLETE, finished_at=later(9))
+
+    yard.cluster.before["workloads"] = finish_at_the_third_look
+    assert yard.sync.run(yard.seconds(60)) == 3
+    assert yard.says(job_id) == ("succeeded", "Completed")
+
+
+def test_a_run_ends_before_its_time_is_up_and_frees_the_lease(yard: Yard) -> None:
+    yard.run()
+    assert yard.sync.run(yard.seconds(1)) == 1
+    assert yard.store.lease_is_free("sync", yard.clock())
+
+
+def test_there_is_one_holder_at_a_time(yard: Yard) -> None:
+    yard.run()
+    other = yard.another_sync("other")
+    passes: list[int] = []
+    yard.cluster.before["workloads"] = lambda: passes.append(other.run(yard.seconds(1)))
+    yard.sync.run(yard.seconds(1))
+    assert passes == [0]
+
+
+def test_a_holder_that_died_is_waited_out(yard: Yard) -> None:
+    yard.run()
+
+    yard.store.acquire_lease("sync", "dead", yard.clock(), timedelta(seconds=20))
+    assert yard.sync.run(yard.seconds(30)) >= 1
+
+
+def test_one_pool_that_does_not_answer_says_so_and_loses_nothing(yard: Yard) -> None:
+    job_id = yard.submit()
+
+    def down() -> None:
+        raise ClusterUnavailable("connection refused")
+
+    yard.cluster.before = {"workloads": down, "submit": down}
+    yard.sync.look()
+    assert yard.says(job_id) == ("pending", "ClusterUnavailable")
+    yard.cluster.before = {}
+    yard.sync.look()
+    assert yard.says(job_id) == ("pending", "Submitted")

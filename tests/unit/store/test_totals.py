@@ -1,0 +1,3 @@
+"""The store's totals on moto."""
+
+from tests.unit.store.totals import *  # noqa: F403
