@@ -1,0 +1,114 @@
+# Needs Python 3.11+ and make, nothing else. `make help` lists what there is.
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# The first Python that is new enough. Set PYTHON=… to choose another.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
+PY := .venv/bin/python
+TESTS ?= tests
+
+# Told to people who wait; what a target prints on standard output is for programs.
+say = @echo "$(1)" >&2
+
+##@ Use it
+.PHONY: demo up down status token
+demo: .venv/.local-stamp .venv-ministack/.stamp ## run a real training job from end to end and watch it
+	@$(PY) -m infra.local.demo
+
+up: .venv/.local-stamp .venv-ministack/.stamp ## start the stack in the background; prints its variables
+	@$(PY) -m infra.local.stack up
+
+down: .venv/.local-stamp ## stop it; its data stays in .trainyard/
+	@$(PY) -m infra.local.stack down
+
+status: .venv/.local-stamp ## what runs
+	@$(PY) -m infra.local.stack status
+
+token: export TENANT := $(TENANT)
+token: export ROLES := $(or $(ROLES),member)
+token: export TTL := $(or $(TTL),3600)
+token: .venv/.local-stamp ## print a token: TENANT=acme ROLES=member [TTL=seconds]
+	@$(PY) -m infra.local.tokens --tenant="$$TENANT" --roles="$$ROLES" --ttl="$$TTL"
+
+##@ Work on it
+.PHONY: test test-cluster check lint format types imports requirements requirements-check package clean help
+test: .venv/.dev-stamp .venv-ministack/.stamp ## the whole suite (TESTS=tests/unit for a part)
+	@$(PY) -m pytest -m "not cluster" $(TESTS)
+
+test-cluster: .venv/.dev-stamp .venv-ministack/.stamp ## the tests against a real Kubernetes (KUBECONFIG)
+	@$(PY) -m pytest -m cluster $(TESTS)
+
+check: lint types imports requirements-check test ## what CI runs
+
+lint: .venv/.dev-stamp
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+
+format: .venv/.dev-stamp ## let ruff tidy the code up
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+types: .venv/.dev-stamp
+	@$(PY) -m mypy --strict
+
+imports: .venv/.dev-stamp
+	@.venv/bin/lint-imports
+
+# pip-compile keeps the versions that the file has as long as pyproject.toml allows them.
+COMPILE = CUSTOM_COMPILE_COMMAND="make requirements" $(PY) -m piptools compile --quiet --strip-extras \
+	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header --allow-unsafe
+
+requirements: .venv/.dev-stamp ## write requirements.txt (what ships to Lambda) from pyproject.toml
+	@$(COMPILE) --output-file requirements.txt pyproject.toml
+
+requirements-check: .venv/.dev-stamp
+	@mkdir -p dist && cp requirements.txt dist/requirements.check
+	@$(COMPILE) --output-file dist/requirements.check pyproject.toml
+	@diff -u requirements.txt dist/requirements.check >&2 || \
+		{ echo "requirements.txt is not what pyproject.toml says: run 'make requirements'" >&2; exit 1; }
+	@rm dist/requirements.check
+
+package: .venv/.dev-stamp ## write the deployment's template and zips to dist/
+	@AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1} .venv/bin/chalice package \
+		--merge-template infra/resources.yaml --template-format yaml dist/
+
+clean: ## stop the stack, remove its data and everything generated; the venvs stay
+	@if [ -x $(PY) ]; then $(PY) -m infra.local.stack down; fi
+	@rm -rf .trainyard dist .chalice/deployments .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
+
+help: ## this
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# ---- The venvs: a stamp says that an installation was completed ----
+
+.venv/bin/python:
+	@$(call need-python)
+	@rm -rf .venv && $(PYTHON) -m venv .venv
+
+.venv/.local-stamp: pyproject.toml | .venv/bin/python
+	$(call say,installing Trainyard and its embedded stack into .venv (once))
+	@$(PY) -m pip install -qq --disable-pip-version-check -e '.[local]' >&2
+	@touch $@
+
+.venv/.dev-stamp: .venv/.local-stamp
+	$(call say,installing the development tools into .venv (once))
+	@$(PY) -m pip install -qq --disable-pip-version-check -e '.[local,dev]' >&2
+	@touch $@
+
+# MiniStack pins botocore, so it has a venv of its own.
+.venv-ministack/.stamp: infra/local/ministack-requirements.txt
+	$(call say,installing MiniStack into .venv-ministack (once))
+	@$(call need-python)
+	@[ -x .venv-ministack/bin/python ] || $(PYTHON) -m venv .venv-ministack
+	@.venv-ministack/bin/python -m pip install -qq --disable-pip-version-check -r $< >&2
+	@touch $@
+
+need-python = { [ -n "$(PYTHON)" ] && "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; } || { \
+	echo "Trainyard needs Python 3.11 or newer, and $(or $(PYTHON),python3) is not." \
+		"Install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }

@@ -1,0 +1,76 @@
+"""The store on MiniStack, a server in a process of its own, with the stack deployed from resources.yaml."""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from chalicelib.store.connect import dynamo_client
+from infra.local import config, ministack, processes
+from infra.local.config import Local
+
+pytest.register_assert_rewrite(
+    "tests.unit.store.records", "tests.unit.store.lists", "tests.unit.store.totals"
+)
+
+from tests.unit.store.support import Bench, create_table  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
+    """A running MiniStack; TRAINYARD_MINISTACK_PYTHON says whose python has it."""
+    chosen = {"TRAINYARD_HOME": str(tmp_path_factory.mktemp("trainyard")), "TRAINYARD_AWS_PORT": _free_port()}
+    if python := os.environ.get("TRAINYARD_MINISTACK_PYTHON"):
+        chosen["TRAINYARD_MINISTACK_PYTHON"] = python
+    local = config.load(chosen)
+    if not local.ministack_python.exists():
+        pytest.skip(f"no MiniStack: {local.ministack_python} is missing (TRAINYARD_MINISTACK_PYTHON)")
+    ministack.prepare(local)
+    server = ministack.component(local)
+    processes.start(server, local.run, local.logs)
+    try:
+        if not processes.wait_until(server.is_ready, server.ready_seconds):
+            pytest.fail(f"MiniStack did not start:\n{processes.tail(local.logs / 'ministack.log')}")
+        yield local
+    finally:
+        processes.stop(local.run, server.name, server.stop_seconds)
+
+
+@pytest.fixture(scope="session")
+def client(local: Local) -> Any:
+    with pytest.MonkeyPatch.context() as environment:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            environment.delenv(name)
+        for name, value in config.aws_environment(local, {}).items():
+            environment.setenv(name, value)
+        return dynamo_client()
+
+
+@pytest.fixture(scope="session")
+def new_bench(client: Any) -> Callable[[], Bench]:
+    """Makes a store on another empty table."""
+
+    def make() -> Bench:
+        name = f"jobs-{uuid.uuid4().hex}"
+        create_table(client, name)
+        return Bench(client, name)
+
+    return make
+
+
+@pytest.fixture
+def bench(client: Any, new_bench: Callable[[], Bench]) -> Iterator[Bench]:
+    bench = new_bench()
+    yield bench
+    client.delete_table(TableName=bench.table)
+
+
+def _free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind((config.HOST, 0))
+        return str(probe.getsockname()[1])
