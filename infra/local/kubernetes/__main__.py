@@ -1,0 +1,203 @@
+"""`python -m infra.local.kubernetes`: one process that is the whole control plane and the node."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from aiohttp import web
+
+from infra.local.kubernetes import sandbox
+from infra.local.kubernetes.admission import Admission
+from infra.local.kubernetes.api import Api
+from infra.local.kubernetes.controller import Controller
+from infra.local.kubernetes.gc import GarbageCollector
+from infra.local.kubernetes.jobs import JobController
+from infra.local.kubernetes.node import Node
+from infra.local.kubernetes.pki import Pki
+from infra.local.kubernetes.recorder import Recorder
+from infra.local.kubernetes.registry import Registry, key_of
+from infra.local.kubernetes.resources import ACCOUNTS, NAMESPACES, PRIORITIES
+from infra.local.kubernetes.scheduler import Scheduler
+from infra.local.kubernetes.settings import NodeShape, Settings
+from infra.local.kubernetes.store import Store
+from infra.local.kubernetes.watching import CLOSING, OPEN_WATCHES
+
+HOST = "127.0.0.1"
+LOCK_PATIENCE = 3.0  # a shim that asks whether its cluster lives holds the lock for an instant
+EVENTS_SWEEP = 60.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    settings = parse(arguments)
+    for folder in (settings.state, settings.state / "pods", settings.volumes):
+        folder.mkdir(parents=True, exist_ok=True)
+    lock = take_lock(settings.lock)
+    if lock is None:
+        print(f"error: another cluster is running on {settings.state}", file=sys.stderr)
+        return 1
+    if sys.version_info < (3, 12) and hasattr(os, "pidfd_open"):
+        asyncio.set_child_watcher(asyncio.PidfdChildWatcher())  # the default of 3.11 is a thread per child
+    return asyncio.run(serve(settings))
+
+
+def parse(arguments: list[str] | None) -> Settings:
+    parser = argparse.ArgumentParser(prog="python -m infra.local.kubernetes", description=__doc__)
+    add_flags(parser)
+    given = parser.parse_args(arguments)
+    state = given.state.resolve()
+    labels = dict(text.split("=", 1) for text in given.node_label)
+    taints = tuple(parse_taint(text) for text in given.node_taint)
+    names = ["trainyard"] if given.node_count == 1 else [f"trainyard-{n}" for n in range(given.node_count)]
+    shapes = tuple(
+        NodeShape(n, given.node_cpu, given.node_memory, given.node_gpu, labels, taints) for n in names
+    )
+    state.mkdir(parents=True, exist_ok=True)
+    return Settings(
+        state,
+        given.port,
+        (given.volumes or state / "volumes").resolve(),
+        shapes,
+        given.image_path,
+        tuple(filter(None, given.missing_images.split(","))),
+        given.orphan_grace,
+        given.retry_backoff,
+        given.shutdown_grace,
+        not given.no_sandbox and sandbox.supported(str(state)),
+    )
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--state", type=Path, required=True, help="folder for the database, keys, kubeconfig and pods")
+    add("--port", type=int, default=6443)
+    add(
+        "--volumes",
+        type=Path,
+        help="persistent volume claim C of namespace N is VOLUMES/N/C (default STATE/volumes)",
+    )
+    add("--node-count", type=int, default=1)
+    add("--node-cpu", default="32")
+    add("--node-memory", default="128Gi")
+    add("--node-gpu", type=int, default=8, help="pretend GPUs (nvidia.com/gpu) on each node")
+    add("--node-label", action="append", default=[], metavar="KEY=VALUE")
+    add("--node-taint", action="append", default=[], metavar="KEY=VALUE:EFFECT")
+    add("--image-path", default="", help="goes before the PATH of every container")
+    add(
+        "--missing-images",
+        default="*missing*,*.invalid/*,invalid/*",
+        help="patterns of images that cannot be pulled",
+    )
+    add("--orphan-grace", type=float, default=60.0, help="seconds that containers outlive a killed cluster")
+    add("--retry-backoff", type=float, default=10.0, help="seconds before a Job's first retry; doubles")
+    add(
+        "--shutdown-grace",
+        type=float,
+        default=5.0,
+        help="seconds from SIGTERM to SIGKILL at most, on a clean stop",
+    )
+    add(
+        "--no-sandbox",
+        action="store_true",
+        help="map mount paths instead of mounting, as where mounts are not allowed",
+    )
+
+
+def parse_taint(text: str) -> dict[str, str]:
+    pair, _, effect = text.partition(":")
+    key, _, value = pair.partition("=")
+    return {"key": key, "value": value, "effect": effect or "NoSchedule"}
+
+
+def take_lock(path: Path) -> IO[bytes] | None:
+    """Held for as long as this process lives; shims watch it."""
+    file = path.open("ab")
+    until = time.monotonic() + LOCK_PATIENCE
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        except BlockingIOError:
+            if time.monotonic() > until:
+                return None
+            time.sleep(0.02)
+
+
+async def serve(settings: Settings) -> int:
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    pki = Pki(settings.state / "pki")
+    store = Store(settings.state / "kubernetes.db")
+    registry = Registry(store, Admission(store, settings.volumes))
+    recorder = Recorder(registry)
+    node = Node(registry, recorder, settings)
+    application = Api(registry, node, pki.token).application()
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0, handler_cancellation=True)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, HOST, settings.port, ssl_context=pki.server_context()).start()
+    except OSError as error:
+        print(
+            f"error: cannot listen on {HOST}:{settings.port}: {os.strerror(error.errno or 0)}",
+            file=sys.stderr,
+        )
+        return 1
+    port = runner.addresses[0][1]
+    install(registry)
+    controllers = start_controllers(registry, recorder, node, settings)
+    pki.write_kubeconfig(settings.state / "kubeconfig", f"https://{HOST}:{port}")
+    print(f"ready https://{HOST}:{port}", flush=True)
+    await stopping.wait()
+    for stop in controllers:
+        stop()
+    await node.shut_down()
+    application[CLOSING].set()
+    for news in application[OPEN_WATCHES]:
+        news.set()
+    await runner.cleanup()
+    store.close()
+    return 0
+
+
+def install(registry: Registry) -> None:
+    """What every cluster has from its first moment."""
+    for name in ("default", "kube-system", "kube-public", "kube-node-lease"):
+        if registry.store.get(key_of(NAMESPACES, "", name)) is None:
+            registry.create(NAMESPACES, "", {"metadata": {"name": name}})
+            registry.create(ACCOUNTS, name, {"metadata": {"name": "default"}})
+    for name, value in (("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)):
+        if registry.store.get(key_of(PRIORITIES, "", name)) is None:
+            registry.create(PRIORITIES, "", {"metadata": {"name": name}, "value": value})
+
+
+def start_controllers(registry: Registry, recorder: Recorder, node: Node,
+                      settings: Settings) -> list[Callable[[], None]]:
+    jobs = JobController(registry, recorder, settings.retry_backoff)
+    scheduler = Scheduler(registry, recorder)
+    collector = GarbageCollector(registry)
+
+    def sweep(_: str) -> float:
+        recorder.expire()
+        return EVENTS_SWEEP
+    sweeper: Controller[str] = Controller("events", sweep)
+    node.start()
+    for part in (jobs, scheduler, collector):
+        part.start()
+    sweeper.start()
+    sweeper.enqueue("all")
+    return [sweeper.stop, *(part.controller.stop for part in (jobs, scheduler, collector))]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""What the real server fills in when an object is created: clients and controllers rely on these defaults."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+from infra.local.kubernetes.errors import forbidden
+from infra.local.kubernetes.resources import (
+    CLAIMS,
+    JOBS,
+    NAMESPACES,
+    NODES,
+    PODS,
+    PRIORITIES,
+    SECRETS,
+    Resource,
+)
+from infra.local.kubernetes.store import Key, Store, clone
+
+Obj = dict[str, Any]
+
+
+class Admission:
+    def __init__(self, store: Store, volumes: Path) -> None:
+        self._store = store
+        self._volumes = volumes
+
+    def claim_folder(self, namespace: str, claim: str) -> Path:
+        return self._volumes / namespace / claim
+
+    def default(self, resource: Resource, obj: Obj) -> None:
+        """Before validation; what is missing or of the wrong type is left for validation to tell."""
+        spec = obj.get("spec")
+        if resource == PODS and isinstance(spec, dict):
+            default_pod(spec)
+            spec.setdefault("restartPolicy", "Always")
+        elif resource == JOBS and isinstance(spec, dict):
+            _default_job(obj, spec)
+        elif resource == NAMESPACES:
+            obj.setdefault("spec", {}).setdefault("finalizers", ["kubernetes"])
+            obj["status"] = {"phase": "Active"}
+            obj["metadata"].setdefault("labels", {})["kubernetes.io/metadata.name"] = obj["metadata"].get(
+                "name", ""
+            )
+        elif resource == SECRETS:
+            obj.setdefault("type", "Opaque")
+            if plain := obj.pop("stringData", None):
+                encoded = {k: base64.b64encode(v.encode()).decode() for k, v in plain.items()}
+                obj["data"] = {**(obj.get("data") or {}), **encoded}
+        elif resource == PRIORITIES:
+            obj.setdefault("preemptionPolicy", "PreemptLowerPriority")
+
+    def complete(self, resource: Resource, obj: Obj) -> None:
+        """After validation: what depends on other objects."""
+        if resource == PODS:
+            self._set_priority(obj)
+            obj["status"] = {"phase": "Pending", "qosClass": _quality(obj["spec"])}
+        elif resource == CLAIMS:
+            self._bind(obj)
+        elif resource == JOBS or (resource not in (NODES, NAMESPACES) and "status" in obj):
+            obj["status"] = {}
+
+    def _set_priority(self, pod: Obj) -> None:
+        name = pod["spec"].get("priorityClassName")
+        if name:
+            found = self._store.get(Key(PRIORITIES.qualified, "", name))
+        else:
+            found = next((p for p in self._store.each(PRIORITIES.qualified) if p.get("globalDefault")), None)
+        if name and found is None:
+            raise forbidden(PODS, pod["metadata"]["name"], f"no PriorityClass with name {name} was found")
+        pod["spec"]["priority"] = found["value"] if found else 0
+        pod["spec"]["preemptionPolicy"] = (found or {}).get("preemptionPolicy", "PreemptLowerPriority")
+
+    def _bind(self, claim: Obj) -> None:
+        """Every claim is satisfied at once, by a folder that outlives it."""
+        metadata, spec = claim["metadata"], claim.setdefault("spec", {})
+        self.claim_folder(metadata["namespace"], metadata["name"]).mkdir(parents=True, exist_ok=True)
+        spec.setdefault("volumeName", f"pvc-{metadata['uid']}")
+        spec.setdefault("volumeMode", "Filesystem")
+        spec.setdefault("accessModes", ["ReadWriteMany"])
+        capacity = ((spec.get("resources") or {}).get("requests") or {}).get("storage", "1Ti")
+        claim["status"] = {
+            "phase": "Bound",
+            "accessModes": spec["accessModes"],
+            "capacity": {"storage": capacity},
+        }
+
+
+def default_pod(spec: Obj) -> None:
+    for name, value in (
+        ("terminationGracePeriodSeconds", 30),
+        ("dnsPolicy", "ClusterFirst"),
+        ("securityContext", {}),
+        ("schedulerName", "default-scheduler"),
+        ("enableServiceLinks", True),
+    ):
+        if spec.get(name) is None:
+            spec[name] = value
+    account = spec.get("serviceAccountName") or spec.get("serviceAccount") or "default"
+    spec["serviceAccountName"] = spec["serviceAccount"] = account
+    for group in ("containers", "initContainers"):
+        for container in spec.get(group) or []:
+            if isinstance(container, dict):
+                _default_container(container)
+
+
+def _default_container(container: Obj) -> None:
+    image = str(container.get("image", ""))
+    moving = ":" not in image.rpartition("/")[2] or image.endswith(":latest")
+    container.setdefault("imagePullPolicy", "Always" if moving and "@" not in image else "IfNotPresent")
+    container.setdefault("terminationMessagePath", "/dev/termination-log")
+    container.setdefault("terminationMessagePolicy", "File")
+    resources = container.setdefault("resources", {})
+    if isinstance(resources, dict) and resources.get("limits"):
+        requests = resources.setdefault("requests", {})
+        for name, amount in resources["limits"].items():
+            requests.setdefault(name, amount)
+
+
+def _default_job(job: Obj, spec: Obj) -> None:
+    uid, name = job["metadata"]["uid"], job["metadata"].get("name", "")
+    if spec.get("completions") is None and spec.get("parallelism") is None:
+        spec["completions"] = 1
+    for key, value in (
+        ("parallelism", 1),
+        ("backoffLimit", 6),
+        ("completionMode", "NonIndexed"),
+        ("suspend", False),
+    ):
+        if spec.get(key) is None:
+            spec[key] = value
+    spec.setdefault(
+        "podReplacementPolicy", "Failed" if spec.get("podFailurePolicy") else "TerminatingOrFailed"
+    )
+    template = spec.get("template")
+    if not isinstance(template, dict):
+        return
+    labels = dict((template.get("metadata") or {}).get("labels") or {})
+    if not spec.get("manualSelector"):
+        labels |= {"controller-uid": uid, "job-name": name, "batch.kubernetes.io/controller-uid": uid,
+                   "batch.kubernetes.io/job-name": name}
+        spec.setdefault("selector", {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}})
+    template["metadata"] = {**(template.get("metadata") or {}), "labels": labels}
+    if not job["metadata"].get("labels"):
+        job["metadata"]["labels"] = clone(labels)
+    if isinstance(template.get("spec"), dict):
+        default_pod(template["spec"])
+
+
+def _quality(spec: Obj) -> str:
+    resources = [c.get("resources") or {} for c in spec["containers"]]
+    if not any(r.get("requests") or r.get("limits") for r in resources):
+        return "BestEffort"
+    pairs = [((r.get("requests") or {}).get(n), (r.get("limits") or {}).get(n)) for r in resources
+             for n in ("cpu", "memory")]
+    return "Guaranteed" if all(limit and request == limit for request, limit in pairs) else "Burstable"

@@ -1,0 +1,88 @@
+"""Every refusal leaves as a Kubernetes Status, because clients decide by its code, reason and causes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from infra.local.kubernetes.resources import Resource
+
+Obj = dict[str, Any]
+Cause = tuple[str, str, str]  # reason, field, message
+
+REASONS = {400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 405: "MethodNotAllowed",
+           406: "NotAcceptable", 410: "Expired", 413: "RequestEntityTooLarge", 415: "UnsupportedMediaType",
+           500: "InternalError"}
+
+
+class ApiError(Exception):
+    """A refusal in the shape that the API answers with."""
+
+    def __init__(self, code: int, message: str, reason: str = "", details: Obj | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.reason = reason or REASONS.get(code, "Unknown")
+        self.details = details or {}
+
+    def status(self) -> Obj:
+        body: Obj = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+                     "message": self.message, "reason": self.reason, "code": self.code}
+        if self.details:
+            body["details"] = self.details
+        return body
+
+
+def not_found(resource: Resource, name: str) -> ApiError:
+    return ApiError(404, f'{resource.qualified} "{name}" not found', details=_details(resource, name))
+
+
+def no_such_path() -> ApiError:
+    return ApiError(404, "the server could not find the requested resource")
+
+
+def already_exists(resource: Resource, name: str) -> ApiError:
+    return ApiError(
+        409, f'{resource.qualified} "{name}" already exists', "AlreadyExists", _details(resource, name)
+    )
+
+
+def conflict(resource: Resource, name: str, why: str = "") -> ApiError:
+    why = why or (
+        "the object has been modified; please apply your changes to the latest version and try again"
+    )
+    return ApiError(409, f'Operation cannot be fulfilled on {resource.qualified} "{name}": {why}', "Conflict",
+                    _details(resource, name))
+
+
+def forbidden(resource: Resource, name: str, why: str) -> ApiError:
+    return ApiError(
+        403, f'{resource.qualified} "{name}" is forbidden: {why}', details=_details(resource, name)
+    )
+
+
+def invalid(resource: Resource, name: str, causes: list[Cause]) -> ApiError:
+    kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
+    lines = [f"{field}: {message}" for _, field, message in causes]
+    text = lines[0] if len(lines) == 1 else "[" + ", ".join(lines) + "]"
+    details = {"name": name, "group": resource.group, "kind": resource.kind,
+               "causes": [{"reason": r, "message": m, "field": f} for r, f, m in causes]}
+    return ApiError(422, f'{kind} "{name}" is invalid: {text}', "Invalid", details)
+
+
+def required(field: str, why: str = "") -> Cause:
+    return "FieldValueRequired", field, f"Required value: {why}" if why else "Required value"
+
+
+def bad_value(field: str, value: object, why: str) -> Cause:
+    shown = f'"{value}"' if isinstance(value, str) else str(value)
+    return "FieldValueInvalid", field, f"Invalid value: {shown}: {why}"
+
+
+def unsupported(field: str, value: object, known: list[str]) -> Cause:
+    words = ", ".join(f'"{word}"' for word in known)
+    return "FieldValueNotSupported", field, f'Unsupported value: "{value}": supported values: {words}'
+
+
+def _details(resource: Resource, name: str) -> Obj:
+    details: Obj = {"name": name, "kind": resource.plural}
+    return {**details, "group": resource.group} if resource.group else details

@@ -1,0 +1,116 @@
+"""The Job controller: load, decide, apply."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from infra.local.kubernetes.controller import Controller
+from infra.local.kubernetes.errors import ApiError
+from infra.local.kubernetes.jobdecide import INDEX, Plan, decide
+from infra.local.kubernetes.recorder import Recorder
+from infra.local.kubernetes.registry import TRACKING, Registry, key_of
+from infra.local.kubernetes.resources import JOBS, PODS
+from infra.local.kubernetes.store import Change, clone
+from infra.local.kubernetes.values import now, random_suffix
+
+Obj = dict[str, Any]
+JobKey = tuple[str, str, str]  # namespace, name, uid
+COMPONENT = "job-controller"
+
+
+class JobController:
+    def __init__(self, registry: Registry, recorder: Recorder, backoff: float) -> None:
+        self._registry = registry
+        self._store = registry.store
+        self._recorder = recorder
+        self._backoff = backoff
+        self.controller: Controller[JobKey] = Controller(COMPONENT, self._reconcile)
+
+    def start(self) -> None:
+        self._store.subscribe(self._on_change)
+        self.controller.start()
+        for resource in (JOBS, PODS):
+            for obj in self._store.each(resource.qualified):
+                self._enqueue(obj)
+
+    def _on_change(self, change: Change) -> None:
+        if change.key.resource in (JOBS.qualified, PODS.qualified):
+            self._enqueue(change.obj)
+
+    def _enqueue(self, obj: Obj) -> None:
+        metadata = obj["metadata"]
+        if obj["kind"] == JOBS.kind:
+            self.controller.enqueue((metadata["namespace"], metadata["name"], metadata["uid"]))
+        for owner in metadata.get("ownerReferences") or []:
+            if owner["kind"] == JOBS.kind and owner.get("controller"):
+                self.controller.enqueue((metadata["namespace"], owner["name"], owner["uid"]))
+
+    def _reconcile(self, key: JobKey) -> float | None:
+        namespace, name, uid = key
+        job = self._store.get(key_of(JOBS, namespace, name))
+        pods = [obj for k, obj in self._store.owned(uid) if k.resource == PODS.qualified]
+        if job is None or job["metadata"]["uid"] != uid:
+            self._release([p for p in pods if TRACKING in p["metadata"].get("finalizers", [])])
+            return None
+        plan = decide(job, pods, now(), self._backoff)
+        if plan.remove:
+            self._registry.delete(JOBS, namespace, name, propagation="Foreground")
+            return None
+        return self._apply(job, pods, plan)
+
+    def _apply(self, job: Obj, pods: list[Obj], plan: Plan) -> float | None:
+        by_name = {p["metadata"]["name"]: p for p in pods}
+        namespace = job["metadata"]["namespace"]
+        with self._store.transaction():
+            self._release([by_name[name] for name in plan.release])
+            changed = clone(job)
+            changed["status"] = plan.status
+            self._registry.write(JOBS, changed)
+        for reason, message, warning in plan.events:
+            self._recorder.record(job, reason, message, COMPONENT, warning=warning)
+        for name in plan.delete:
+            self._registry.delete(PODS, namespace, name)
+            self._recorder.record(job, "SuccessfulDelete", f"Deleted pod: {name}", COMPONENT)
+        for index in plan.create:
+            try:
+                made = self._registry.create(PODS, namespace, pod_of(job, index))
+            except ApiError as error:
+                self._recorder.record(
+                    job, "FailedCreate", f"Error creating: {error.message}", COMPONENT, warning=True
+                )
+                return 5.0
+            name = made["metadata"]["name"]
+            self._recorder.record(job, "SuccessfulCreate", f"Created pod: {name}", COMPONENT)
+        return plan.again
+
+    def _release(self, pods: list[Obj]) -> None:
+        for pod in pods:
+            if TRACKING in pod["metadata"].get("finalizers", []):
+                free = clone(pod)
+                free["metadata"]["finalizers"].remove(TRACKING)
+                self._registry.write(PODS, free)
+
+
+def pod_of(job: Obj, index: int | None) -> Obj:
+    metadata, template = job["metadata"], clone(job["spec"]["template"])
+    base = metadata["name"] if index is None else f"{metadata['name']}-{index}"
+    made = template.get("metadata") or {}
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": metadata["name"], "uid": metadata["uid"],
+             "controller": True, "blockOwnerDeletion": True}
+    pod: Obj = {"metadata": {"name": f"{base[:57]}-{random_suffix()}", "generateName": f"{base[:57]}-",
+                             "labels": dict(made.get("labels") or {}), "ownerReferences": [owner],
+                             "annotations": dict(made.get("annotations") or {}),
+                             "finalizers": sorted({*made.get("finalizers", []), TRACKING})},
+                "spec": template["spec"]}
+    if index is not None:
+        pod["metadata"]["labels"][INDEX] = pod["metadata"]["annotations"][INDEX] = str(index)
+        pod["spec"].setdefault("hostname", base)
+        for group in ("containers", "initContainers"):
+            for container in pod["spec"].get(group) or []:
+                if not any(e["name"] == "JOB_COMPLETION_INDEX" for e in container.get("env") or []):
+                    source = {
+                        "fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{INDEX}']"}
+                    }
+                    variable = {"name": "JOB_COMPLETION_INDEX", "valueFrom": source}
+                    container["env"] = [*(container.get("env") or []), variable]
+    return pod

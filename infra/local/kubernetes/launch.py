@@ -1,0 +1,99 @@
+"""What the shim is told to run, and what a container that ended had to say."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from infra.local.kubernetes.environment import BASE_PATH, Lookup, expand, map_paths, variables_of
+from infra.local.kubernetes.sandbox import Mount
+from infra.local.kubernetes.settings import Settings
+from infra.local.kubernetes.values import quantity
+
+Obj = dict[str, Any]
+
+
+def hostname_of(pod: Obj) -> str:
+    return str(pod["spec"].get("hostname") or pod["metadata"]["name"])[:63].rstrip("-.")
+
+
+def hosts_lines(pod: Obj, address: str, service: bool) -> list[str]:
+    """The names under which a pod is found; with its headless Service, by the other pods too."""
+    name, subdomain = hostname_of(pod), pod["spec"].get("subdomain")
+    names = [name]
+    if service and subdomain:
+        domain = f"{subdomain}.{pod['metadata']['namespace']}"
+        names = [f"{name}.{domain}.svc.cluster.local", f"{name}.{domain}.svc", f"{name}.{domain}",
+                 f"{name}.{subdomain}", name]
+    return [f"{address}\t{' '.join(names)}"]
+
+
+def run_record(settings: Settings, pod: Obj, container: Obj, volumes: dict[str, Mount], folder: Path,
+               directory: Path, lookup: Lookup) -> Obj:
+    """`folder` is the pod's, `directory` this run's. Raises Unready when a reference leads nowhere."""
+    directory.mkdir(parents=True, exist_ok=True)
+    home, said = folder / "home", directory / "termination-log"
+    home.mkdir(exist_ok=True)
+    said.touch()
+    mounts = _mounts(container, volumes)
+    taken = {mount["path"] for mount in mounts}
+    for path, source in ((container["terminationMessagePath"], said), ("/etc/hosts", folder / "hosts")):
+        if path not in taken:
+            mounts.append({"path": path, "source": str(source), "readonly": False, "size": 0})
+    port = str(settings.port)
+    base = {
+        "PATH": f"{settings.image_path}:{BASE_PATH}".lstrip(":"),
+        "HOME": str(home),
+        "HOSTNAME": hostname_of(pod),
+        "KUBERNETES_SERVICE_HOST": "127.0.0.1",
+        "KUBERNETES_SERVICE_PORT": port,
+        "KUBERNETES_SERVICE_PORT_HTTPS": port,
+    }
+    env = variables_of(pod, container, base, lookup)
+    argv = [expand(word, env) for key in ("command", "args") for word in container.get(key) or []]
+    cwd = container.get("workingDir") or ("/" if settings.sandbox else str(home))
+    if not settings.sandbox:
+        argv, cwd = [map_paths(word, mounts) for word in argv], map_paths(cwd, mounts)
+        env = {k: v if k == "PATH" else map_paths(v, mounts) for k, v in env.items()}
+    limit = ((container.get("resources") or {}).get("limits") or {}).get("memory")
+    return {
+        "argv": argv,
+        "env": env,
+        "cwd": cwd,
+        "sandbox": settings.sandbox,
+        "mounts": mounts,
+        "hostname": hostname_of(pod),
+        "lock": str(settings.lock),
+        "orphanGrace": settings.orphan_grace,
+        "grace": pod["spec"]["terminationGracePeriodSeconds"],
+        "memory": int(quantity(limit)) if limit else 0,
+    }
+
+
+def _mounts(container: Obj, volumes: dict[str, Mount]) -> list[Mount]:
+    mounts: list[Mount] = []
+    for mount in container.get("volumeMounts") or []:
+        volume = volumes[mount["name"]]
+        readonly = volume["readonly"] or bool(mount.get("readOnly"))
+        mounts.append({**volume, "path": mount["mountPath"], "readonly": readonly})
+    return mounts
+
+
+def termination_message(container: Obj, directory: Path, result: Obj) -> str:
+    if result.get("message"):
+        return str(result["message"])
+    said = _tail_of(directory / "termination-log", 4096)
+    if said or container["terminationMessagePolicy"] == "File" or result["exitCode"] == 0:
+        return said
+    lines = _tail_of(directory / "log", 65536).splitlines()[-80:]
+    return "\n".join(line.split(" ", 3)[3] for line in lines if line.count(" ") >= 3)[-2048:]
+
+
+def _tail_of(path: Path, size: int) -> str:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - size))
+            return file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return ""

@@ -1,0 +1,199 @@
+"""The nodes of the cluster: every pod bound to one of them gets a runner here, once."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from pathlib import Path
+from typing import Any
+
+from infra.local.kubernetes.launch import hosts_lines
+from infra.local.kubernetes.process import Process, remove_tree
+from infra.local.kubernetes.recorder import Recorder
+from infra.local.kubernetes.registry import Registry, finished
+from infra.local.kubernetes.resources import CLAIMS, CONFIGMAPS, NODES, PODS, SECRETS, SERVICES, VERSION
+from infra.local.kubernetes.runner import PodRunner
+from infra.local.kubernetes.settings import NodeShape, Settings
+from infra.local.kubernetes.store import Change, Key, clone
+from infra.local.kubernetes.values import now, stamp
+
+Obj = dict[str, Any]
+_ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+_CONDITIONS = (
+    ("MemoryPressure", "False", "KubeletHasSufficientMemory"),
+    ("DiskPressure", "False", "KubeletHasNoDiskPressure"),
+    ("PIDPressure", "False", "KubeletHasSufficientPID"),
+    ("Ready", "True", "KubeletReady"),
+)
+
+
+class Node:
+    def __init__(self, registry: Registry, recorder: Recorder, settings: Settings) -> None:
+        self.registry = registry
+        self.recorder = recorder
+        self.settings = settings
+        self._runners: dict[str, PodRunner] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._accepting = True
+
+    def start(self) -> None:
+        for shape in self.settings.nodes:
+            self._register(shape)
+        for pod in list(self.registry.store.each(PODS.qualified)):
+            self._consider(pod)
+        self._end_strangers()
+        self.registry.store.subscribe(self._on_change)
+
+    async def shut_down(self) -> None:
+        self._accepting = False
+        for runner in self._runners.values():
+            runner.shut_down(self.settings.shutdown_grace)
+        if self._tasks:
+            await asyncio.gather(*self._tasks.values())
+
+    def log_path(self, pod: Obj, container: str, *, previous: bool) -> Path | None:
+        """The log of the container's latest run (or the one before); None when there is none."""
+        folder = self.settings.state / "pods" / pod["metadata"]["uid"] / "containers" / container
+        try:
+            attempts = sorted(int(run.name) for run in folder.iterdir() if (run / "started").exists())
+        except FileNotFoundError:
+            return None
+        attempts = attempts[:-1] if previous else attempts
+        return folder / str(attempts[-1]) / "log" if attempts else None
+
+    def still_writes(self, pod: Obj, log: Path) -> bool:
+        return not (log.parent / "exit.json").exists() and pod["metadata"]["uid"] in self._runners
+
+    def _on_change(self, change: Change) -> None:
+        if change.key.resource == PODS.qualified:
+            if change.type == "DELETED":
+                self._forget(change.obj)
+            else:
+                self._consider(change.obj)
+        elif change.key.resource == SERVICES.qualified:
+            for runner in self._runners.values():
+                self._write_hosts(runner)
+        elif change.key.resource in (CONFIGMAPS.qualified, SECRETS.qualified, CLAIMS.qualified):
+            for runner in self._runners.values():
+                runner.poke()
+
+    def _consider(self, pod: Obj) -> None:
+        metadata = pod["metadata"]
+        runner = self._runners.get(metadata["uid"])
+        if runner is None and self._accepting and pod["spec"].get("nodeName") and not finished(pod):
+            runner = PodRunner(self, pod, pod["status"].get("podIP") or self._free_address())
+            self._runners[metadata["uid"]] = runner
+            task = asyncio.get_running_loop().create_task(self._live(runner, pod))
+            self._tasks[metadata["uid"]] = task
+            self._write_hosts(runner)
+        if runner is not None and metadata.get("deletionTimestamp"):
+            runner.stop(metadata.get("deletionGracePeriodSeconds", 0))
+
+    async def _live(self, runner: PodRunner, pod: Obj) -> None:
+        metadata = pod["metadata"]
+        try:
+            await runner.run()
+        finally:
+            self._runners.pop(metadata["uid"], None)
+            self._tasks.pop(metadata["uid"], None)
+        last = self.registry.store.get(Key(PODS.qualified, metadata["namespace"], metadata["name"]))
+        if last is None or last["metadata"]["uid"] != metadata["uid"]:
+            runner.remove()
+        elif last["metadata"].get("deletionTimestamp"):
+            self.registry.delete(PODS, metadata["namespace"], metadata["name"], grace=0)
+
+    def _write_hosts(self, runner: PodRunner) -> None:
+        """Pods of one headless Service know each other by name, each in its own /etc/hosts."""
+        subdomain, namespace = runner.pod["spec"].get("subdomain"), runner.pod["metadata"]["namespace"]
+        if not subdomain or self.registry.store.get(Key(SERVICES.qualified, namespace, subdomain)) is None:
+            runner.write_hosts([])
+            return
+        peers = [r for r in self._runners.values() if r.pod["spec"].get("subdomain") == subdomain
+                 and r.pod["metadata"]["namespace"] == namespace]
+        lines = [line for r in peers for line in hosts_lines(r.pod, r.address, service=True)]
+        for peer in peers:
+            peer.write_hosts(lines)
+
+    def _forget(self, pod: Obj) -> None:
+        """The object is gone: by force while its processes run, or at its proper end."""
+        runner = self._runners.get(pod["metadata"]["uid"])
+        if runner is not None:
+            runner.stop(0)
+        else:
+            remove_tree(self.settings.state / "pods" / pod["metadata"]["uid"])
+
+    def _end_strangers(self) -> None:
+        """Folders of pods that were deleted by force just before the cluster died."""
+        root = self.settings.state / "pods"
+        known = {pod["metadata"]["uid"] for pod in self.registry.store.each(PODS.qualified)}
+        for folder in root.iterdir():
+            if folder.name not in known:
+                task = asyncio.get_running_loop().create_task(self._end_stranger(folder))
+                self._tasks[folder.name] = task
+
+    async def _end_stranger(self, folder: Path) -> None:
+        for attempt in folder.glob("containers/*/*"):
+            process = Process(attempt)
+            process.stop(0)
+            await process.wait()
+        remove_tree(folder)
+        self._tasks.pop(folder.name, None)
+
+    def _free_address(self) -> str:
+        used = {runner.address for runner in self._runners.values()}
+        number = next(n for n in range(2, 2 ** 16) if f"127.1.{n >> 8}.{n & 255}" not in used)
+        return f"127.1.{number >> 8}.{number & 255}"
+
+    def _register(self, shape: NodeShape) -> None:
+        key = Key(NODES.qualified, "", shape.name)
+        old = self.registry.store.get(key)
+        fresh = {"metadata": {"name": shape.name}}
+        node = clone(old) if old else self.registry.create(NODES, "", fresh, dry_run=True)
+        node["metadata"]["labels"] = {**(node["metadata"].get("labels") or {}), **_labels(shape)}
+        node["spec"] = {
+            **(node.get("spec") or {}),
+            **({"taints": list(shape.taints)} if shape.taints else {}),
+        }
+        self.registry.store.put(key, {**node, "status": _status(shape)})
+
+
+def _labels(shape: NodeShape) -> dict[str, str]:
+    return {
+        "kubernetes.io/hostname": shape.name,
+        "kubernetes.io/os": "linux",
+        "kubernetes.io/arch": _ARCHITECTURE,
+        **shape.labels,
+    }
+
+
+def _status(shape: NodeShape) -> Obj:
+    amounts = {"cpu": shape.cpu, "memory": shape.memory, "pods": "11000", "ephemeral-storage": "1Ti"}
+    if shape.gpu:
+        amounts["nvidia.com/gpu"] = str(shape.gpu)
+    moment = stamp(now())
+    conditions = [
+        {
+            "type": kind,
+            "status": status,
+            "reason": reason,
+            "message": reason,
+            "lastHeartbeatTime": moment,
+            "lastTransitionTime": moment,
+        }
+        for kind, status, reason in _CONDITIONS
+    ]
+    info = {
+        "kubeletVersion": VERSION["gitVersion"],
+        "kubeProxyVersion": VERSION["gitVersion"],
+        "machineID": "",
+        "osImage": platform.platform(terse=True),
+        "kernelVersion": platform.release(),
+        "bootID": "",
+        "operatingSystem": "linux",
+        "architecture": _ARCHITECTURE,
+        "systemUUID": "",
+        "containerRuntimeVersion": "processes://1",
+    }
+    addresses = [{"type": "InternalIP", "address": "127.0.0.1"}, {"type": "Hostname", "address": shape.name}]
+    return {"capacity": amounts, "allocatable": amounts, "conditions": conditions, "nodeInfo": info,
+            "addresses": addresses}

@@ -1,0 +1,160 @@
+"""A pod's status worked out from the states of its containers, apart from any process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from infra.local.kubernetes.values import now, parse_time, stamp
+
+Obj = dict[str, Any]
+SHUTDOWN_MESSAGE = "Pod was terminated in response to imminent node shutdown."
+ORPHAN_MESSAGE = "The node's containers were ended because their cluster was gone."
+
+
+@dataclass
+class ContainerState:
+    """Exactly one of waiting, running, terminated."""
+
+    name: str
+    image: str
+    waiting: Obj | None = field(default_factory=lambda: {"reason": "ContainerCreating"})
+    running: Obj | None = None
+    terminated: Obj | None = None
+    last: Obj | None = None
+    restarts: int = 0
+    identity: str = ""
+    orphaned: bool = False
+
+    def restore(self, status: Obj) -> None:
+        """As it was told before the cluster was restarted."""
+        state = status["state"]
+        self.waiting, self.running, self.terminated = (
+            state.get(k) for k in ("waiting", "running", "terminated")
+        )
+        self.last = (status.get("lastState") or {}).get("terminated")
+        self.identity = status["containerID"]
+
+    def wait(self, reason: str, message: str = "") -> None:
+        if self.terminated:
+            self.last = self.terminated
+        self.waiting = {"reason": reason, **({"message": message} if message else {})}
+        self.running = self.terminated = None
+
+    def run(self, since: str) -> None:
+        if self.terminated:
+            self.last = self.terminated
+        self.running = {"startedAt": short(since)}
+        self.waiting = self.terminated = None
+
+    def end(self, result: Obj, message: str) -> None:
+        self.terminated = {
+            "exitCode": result["exitCode"],
+            "reason": result["reason"],
+            "startedAt": short(result.get("startedAt")),
+            "finishedAt": short(result.get("finishedAt")),
+            "containerID": self.identity,
+        }
+        if result.get("signal"):
+            self.terminated["signal"] = result["signal"]
+        if message:
+            self.terminated["message"] = message
+        self.orphaned = bool(result.get("orphaned"))
+        self.running = self.waiting = None
+
+    def status(self, *, init: bool) -> Obj:
+        state = (
+            {"waiting": self.waiting}
+            if self.waiting
+            else {"running": self.running}
+            if self.running
+            else {"terminated": self.terminated}
+        )
+        ready = bool(self.running) if not init else bool(self.terminated and self.terminated["exitCode"] == 0)
+        known = bool(self.identity)
+        return {
+            "name": self.name,
+            "image": self.image,
+            "imageID": f"trainyard://{self.image}" if known else "",
+            "containerID": self.identity,
+            "ready": ready,
+            "started": bool(self.running),
+            "restartCount": self.restarts,
+            "state": state,
+            "lastState": {"terminated": self.last} if self.last else {},
+        }
+
+
+def short(moment: str | None) -> str:
+    return stamp(parse_time(moment)) if moment else stamp(now())
+
+
+def phase_of(init: list[ContainerState], main: list[ContainerState], *, over: bool) -> str:
+    """`over`: no container will be started any more."""
+    if over:
+        failed = any(s.terminated and s.terminated["exitCode"] for s in (*init, *main))
+        ended = all(s.terminated for s in main)
+        return "Succeeded" if ended and not failed else "Failed"
+    if any(s.running or s.terminated or s.last for s in main):
+        return "Running"
+    return "Pending"
+
+
+def status_of(pod: Obj, init: list[ContainerState], main: list[ContainerState], *, over: bool, address: str,
+              reason: str = "", message: str = "") -> Obj:
+    old = pod["status"]
+    phase = phase_of(init, main, over=over)
+    status = {
+        **old,
+        "phase": phase,
+        "hostIP": "127.0.0.1",
+        "hostIPs": [{"ip": "127.0.0.1"}],
+        "podIP": address,
+        "podIPs": [{"ip": address}],
+        "startTime": old.get("startTime") or stamp(now()),
+        "containerStatuses": [s.status(init=False) for s in main],
+    }
+    if init:
+        status["initContainerStatuses"] = [s.status(init=True) for s in init]
+    orphaned = any(s.orphaned for s in main)
+    if phase == "Failed" and orphaned and not reason:
+        reason, message = "NodeShutdown", ORPHAN_MESSAGE
+    if phase == "Failed" and reason:
+        status |= {"reason": reason, "message": message}
+    ready, initialized = (
+        all(s.running for s in main),
+        all(s.terminated and not s.terminated["exitCode"] for s in init),
+    )
+    conditions = _conditions(
+        old.get("conditions") or [], phase, over=over, ready=ready, initialized=initialized
+    )
+    if phase == "Failed" and reason == "NodeShutdown":
+        target = {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "TerminationByKubelet",
+            "message": message,
+        }
+        conditions = with_condition(conditions, target)
+    return {**status, "conditions": conditions}
+
+
+def _conditions(
+    conditions: list[Obj], phase: str, *, over: bool, ready: bool, initialized: bool
+) -> list[Obj]:
+    words = {"Succeeded": "PodCompleted", "Failed": "PodFailed"}
+    why = {} if ready else {"reason": words.get(phase, "ContainersNotReady")}
+    for kind, good, more in (("PodReadyToStartContainers", not over, {}), ("Initialized", initialized, {}),
+                             ("Ready", ready, why), ("ContainersReady", ready, why)):
+        conditions = with_condition(conditions, {"type": kind, "status": "True" if good else "False", **more})
+    return conditions
+
+
+def with_condition(conditions: list[Obj], new: Obj) -> list[Obj]:
+    """The time moves only when the status does."""
+    old = next((c for c in conditions if c["type"] == new["type"]), None)
+    changed = old is None or old["status"] != new["status"]
+    moment = stamp(now()) if changed or old is None else old["lastTransitionTime"]
+    made = {"lastProbeTime": None, "lastTransitionTime": moment, **new}
+    return [c for c in conditions if c is not old] + [made] if old is None else \
+        [made if c is old else c for c in conditions]

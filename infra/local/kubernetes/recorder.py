@@ -1,0 +1,77 @@
+"""Events tell people what the cluster did; the same one again only counts up; none outlives its hour."""
+
+from __future__ import annotations
+
+import secrets
+from collections import OrderedDict
+from datetime import timedelta
+from typing import Any
+
+from infra.local.kubernetes.errors import ApiError
+from infra.local.kubernetes.registry import Registry
+from infra.local.kubernetes.resources import EVENTS
+from infra.local.kubernetes.store import Key, clone
+from infra.local.kubernetes.values import now, parse_time, stamp
+
+Obj = dict[str, Any]
+KEPT = timedelta(hours=1)
+REMEMBERED = 4096
+
+
+class Recorder:
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._recent: OrderedDict[tuple[str, ...], Key] = OrderedDict()
+
+    def record(self, obj: Obj, reason: str, message: str, component: str, *, warning: bool = False,
+               host: str = "", field: str = "") -> None:
+        same = (obj["metadata"]["uid"], reason, message, component, field)
+        key = self._recent.get(same)
+        event = self._registry.store.get(key) if key else None
+        if key and event:
+            again = {**clone(event), "count": event["count"] + 1, "lastTimestamp": stamp(now())}
+            self._registry.store.put(key, again)
+            return
+        namespace = obj["metadata"].get("namespace", "default")
+        made = {
+            **_about(obj, field),
+            "reason": reason,
+            "message": message,
+            "type": "Warning" if warning else "Normal",
+            "source": {"component": component, **({"host": host} if host else {})},
+            "reportingComponent": component,
+            "reportingInstance": host,
+        }
+        try:
+            name = self._registry.create(EVENTS, namespace, made)["metadata"]["name"]
+        except ApiError as error:
+            if error.code != 404:  # the namespace may be gone already, and its events with it
+                raise
+            return
+        self._recent[same] = Key(EVENTS.qualified, namespace, name)
+        if len(self._recent) > REMEMBERED:
+            self._recent.popitem(last=False)
+
+    def expire(self) -> None:
+        oldest = now() - KEPT
+        for event in list(self._registry.store.each(EVENTS.qualified)):
+            last = event.get("lastTimestamp") or event["metadata"]["creationTimestamp"]
+            if parse_time(last) < oldest:
+                metadata = event["metadata"]
+                self._registry.delete(EVENTS, metadata["namespace"], metadata["name"])
+
+
+def _about(obj: Obj, field: str) -> Obj:
+    metadata, moment = obj["metadata"], stamp(now())
+    subject = {"kind": obj["kind"], "apiVersion": obj["apiVersion"],
+               **{k: metadata[k] for k in ("name", "namespace", "uid", "resourceVersion") if k in metadata}}
+    if field:
+        subject["fieldPath"] = field
+    return {
+        "metadata": {"name": f"{metadata['name']}.{secrets.token_hex(8)}"},
+        "involvedObject": subject,
+        "count": 1,
+        "firstTimestamp": moment,
+        "lastTimestamp": moment,
+        "eventTime": None,
+    }

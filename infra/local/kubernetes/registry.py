@@ -1,0 +1,193 @@
+"""The one way to write an object: the HTTP side and the controllers obey the same rules here."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from infra.local.kubernetes import errors
+from infra.local.kubernetes.admission import Admission
+from infra.local.kubernetes.errors import ApiError
+from infra.local.kubernetes.resources import ALL, EVENTS, JOBS, NAMESPACES, PODS, Resource
+from infra.local.kubernetes.store import Key, Store, clone
+from infra.local.kubernetes.validation import validate
+from infra.local.kubernetes.values import now, random_suffix, stamp
+
+Obj = dict[str, Any]
+FOREGROUND = "foregroundDeletion"
+TRACKING = "batch.kubernetes.io/job-tracking"  # until its Job has counted the pod
+SERVER_OWNED = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
+
+
+@contextmanager
+def _readable(resource: Resource) -> Iterator[None]:
+    """A value of the wrong type, wherever it is met, is the sender's mistake."""
+    try:
+        yield
+    except (TypeError, AttributeError, KeyError) as error:
+        raise ApiError(400, f'{resource.kind} in version "{resource.version}" cannot be handled as a '
+                            f"{resource.kind}: a field has the wrong type: {error}") from error
+
+
+def key_of(resource: Resource, namespace: str, name: str) -> Key:
+    return Key(resource.qualified, namespace if resource.namespaced else "", name)
+
+
+def finished(pod: Obj) -> bool:
+    return pod["status"].get("phase") in ("Succeeded", "Failed")
+
+
+class Registry:
+    def __init__(self, store: Store, admission: Admission) -> None:
+        self.store = store
+        self.admission = admission
+
+    def get(self, resource: Resource, namespace: str, name: str) -> Obj:
+        found = self.store.get(key_of(resource, namespace, name))
+        if found is None:
+            raise errors.not_found(resource, name)
+        return found
+
+    def create(self, resource: Resource, namespace: str, obj: Obj, *, dry_run: bool = False) -> Obj:
+        obj = clone(obj)
+        metadata = self._identify(resource, namespace, obj)
+        with _readable(resource):
+            self.admission.default(resource, obj)
+            validate(resource, obj)
+        if resource.namespaced:
+            self._check_namespace(resource, namespace, metadata["name"])
+        key = key_of(resource, namespace, metadata["name"])
+        if self.store.get(key) is not None:
+            raise errors.already_exists(resource, metadata["name"])
+        self.admission.complete(resource, obj)
+        return obj if dry_run else self.store.put(key, obj)
+
+    def update(self, resource: Resource, namespace: str, name: str, obj: Obj, *, subresource: str = "",
+               dry_run: bool = False) -> Obj:
+        """The caller's object replaces the stored one, as far as the caller may say."""
+        old = self.get(resource, namespace, name)
+        metadata = obj.setdefault("metadata", {})
+        version = metadata.get("resourceVersion")
+        if version and version != old["metadata"]["resourceVersion"]:
+            raise errors.conflict(resource, name)
+        if metadata.get("uid", old["metadata"]["uid"]) != old["metadata"]["uid"]:
+            raise errors.conflict(
+                resource,
+                name,
+                f"Precondition failed: UID in precondition: {metadata['uid']}, "
+                f"UID in object meta: {old['metadata']['uid']}",
+            )
+        if metadata.get("name", name) != name:
+            raise ApiError(
+                400,
+                f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})",
+            )
+        new = clone(old)
+        if subresource == "status":
+            new["status"] = obj.get("status", {})
+        else:
+            new = self._merged(resource, obj, old)
+            with _readable(resource):
+                validate(resource, new, old)
+        return new if dry_run else self.write(resource, new)
+
+    def write(self, resource: Resource, obj: Obj) -> Obj:
+        """Store what a controller worked out; an object that only waited for its finalizers goes."""
+        metadata = obj["metadata"]
+        key = key_of(resource, metadata.get("namespace", ""), metadata["name"])
+        if metadata.get("deletionTimestamp") and not metadata.get("finalizers") \
+                and not metadata.get("deletionGracePeriodSeconds") and resource != NAMESPACES:
+            with self.store.transaction():
+                self.store.put(key, obj)
+                return self.store.remove(key)
+        return self.store.put(key, obj)
+
+    def delete(self, resource: Resource, namespace: str, name: str, *, propagation: str | None = None,
+               grace: int | None = None, preconditions: Obj | None = None, dry_run: bool = False) -> Obj:
+        old = self.get(resource, namespace, name)
+        for field, value in (preconditions or {}).items():
+            if old["metadata"].get(field) != value:
+                label = {"uid": "UID", "resourceVersion": "ResourceVersion"}.get(field, field)
+                why = (f"Precondition failed: {label} in precondition: {value}, {label} in object meta: "
+                       f"{old['metadata'].get(field)}")
+                raise errors.conflict(resource, name, why)
+        new = clone(old)
+        metadata = new["metadata"]
+        seconds = self._grace(resource, old, grace)
+        if not metadata.get("deletionTimestamp") or seconds < metadata.get("deletionGracePeriodSeconds", 0):
+            metadata["deletionTimestamp"] = stamp(now() + timedelta(seconds=seconds))
+            metadata["deletionGracePeriodSeconds"] = seconds
+        if propagation is None and resource == JOBS:
+            propagation = "Orphan"  # what the real one does for batch/v1, for old clients' sake
+        if propagation == "Foreground" and self.store.owned(metadata["uid"]):
+            metadata["finalizers"] = sorted({*metadata.get("finalizers", []), FOREGROUND})
+        elif FOREGROUND in metadata.get("finalizers", []) and propagation is not None:
+            metadata["finalizers"].remove(FOREGROUND)
+        if resource == NAMESPACES:
+            new["status"] = {"phase": "Terminating"}
+        if dry_run:
+            return new
+        with self.store.transaction():
+            if propagation == "Orphan":
+                self._let_go(metadata["uid"])
+            return self.write(resource, new)
+
+    def _identify(self, resource: Resource, namespace: str, obj: Obj) -> Obj:
+        metadata: Obj = obj.setdefault("metadata", {})
+        if resource.namespaced:
+            if metadata.setdefault("namespace", namespace) != namespace:
+                raise ApiError(
+                    400,
+                    "the namespace of the provided object does not match the namespace sent on the request",
+                )
+        else:
+            metadata.pop("namespace", None)
+        if metadata.get("resourceVersion"):
+            raise ApiError(400, "resourceVersion should not be set on objects to be created")
+        if not metadata.get("name") and metadata.get("generateName"):
+            metadata["name"] = str(metadata["generateName"])[:58] + random_suffix()
+        for field in SERVER_OWNED:
+            metadata.pop(field, None)
+        metadata |= {"uid": str(uuid.uuid4()), "creationTimestamp": stamp(now())}
+        if resource == JOBS:
+            metadata["generation"] = 1
+        obj.setdefault("apiVersion", resource.api_version)
+        obj.setdefault("kind", resource.kind)
+        return metadata
+
+    def _check_namespace(self, resource: Resource, namespace: str, name: str) -> None:
+        found = self.get(NAMESPACES, "", namespace)
+        if found["metadata"].get("deletionTimestamp") and resource != EVENTS:
+            why = f"unable to create new content in namespace {namespace} because it is being terminated"
+            raise errors.forbidden(resource, name, why)
+
+    def _merged(self, resource: Resource, obj: Obj, old: Obj) -> Obj:
+        new = clone(obj)
+        kept = {f: old["metadata"][f] for f in (*SERVER_OWNED, "name", "namespace") if f in old["metadata"]}
+        new["metadata"] = {**{k: v for k, v in new["metadata"].items() if k not in SERVER_OWNED}, **kept}
+        new |= {"apiVersion": old["apiVersion"], "kind": old["kind"]}
+        if "status" in old:
+            new["status"] = old["status"]
+        if resource == JOBS and new.get("spec") != old.get("spec"):
+            new["metadata"]["generation"] = old["metadata"].get("generation", 1) + 1
+        return new
+
+    def _grace(self, resource: Resource, old: Obj, asked: int | None) -> int:
+        if resource != PODS or finished(old) or not old["spec"].get("nodeName"):
+            return 0
+        default = old["spec"].get("terminationGracePeriodSeconds", 30)
+        return max(0, int(default if asked is None else asked))
+
+    def _let_go(self, uid: str) -> None:
+        by_name = {r.qualified: r for r in ALL}
+        for key, obj in self.store.owned(uid):
+            free = clone(obj)
+            references = free["metadata"]["ownerReferences"]
+            free["metadata"]["ownerReferences"] = [r for r in references if r["uid"] != uid]
+            free["metadata"]["finalizers"] = [
+                f for f in free["metadata"].get("finalizers", []) if f != TRACKING
+            ]
+            self.write(by_name[key.resource], free)

@@ -1,0 +1,178 @@
+"""Which node a pod goes to, and in whose words it is told that there is none."""
+
+from __future__ import annotations
+
+from collections import Counter
+from decimal import Decimal
+from typing import Any
+
+from infra.local.kubernetes.controller import Controller
+from infra.local.kubernetes.podstatus import with_condition
+from infra.local.kubernetes.recorder import Recorder
+from infra.local.kubernetes.registry import Registry, finished
+from infra.local.kubernetes.resources import CLAIMS, NODES, PODS
+from infra.local.kubernetes.store import Change, Key, clone
+from infra.local.kubernetes.values import quantity
+
+Obj = dict[str, Any]
+Amounts = dict[str, Decimal]
+LOOK_AGAIN = 2.0  # for a claim's folder, whose making no event tells
+
+
+def requests_of(spec: Obj) -> Amounts:
+    """The larger of what the containers ask together and what any one init container asks."""
+    total: Amounts = {"pods": Decimal(1)}
+    for container in spec["containers"]:
+        for name, amount in _asked(container).items():
+            total[name] = total.get(name, Decimal(0)) + amount
+    for container in spec.get("initContainers") or []:
+        for name, amount in _asked(container).items():
+            total[name] = max(total.get(name, Decimal(0)), amount)
+    return total
+
+
+def _asked(container: Obj) -> Amounts:
+    requests = (container.get("resources") or {}).get("requests") or {}
+    return {name: quantity(amount) for name, amount in requests.items()}
+
+
+def obstacles(pod: Obj, node: Obj, free: Amounts) -> list[str]:
+    """Why this node will not do; empty when it will. The first kind of obstacle hides the later ones."""
+    spec = pod["spec"]
+    tolerations = spec.get("tolerations") or []
+    if node["spec"].get("unschedulable"):
+        return ["node(s) were unschedulable"]
+    for taint in node["spec"].get("taints") or []:
+        if taint["effect"] != "PreferNoSchedule" and not any(_tolerates(t, taint) for t in tolerations):
+            return [f"node(s) had untolerated taint {{{taint['key']}: {taint.get('value', '')}}}"]
+    labels = node["metadata"].get("labels") or {}
+    if any(labels.get(key) != value for key, value in (spec.get("nodeSelector") or {}).items()):
+        return ["node(s) didn't match Pod's node affinity/selector"]
+    asked = requests_of(spec)
+    return [f"Insufficient {name}" if name != "pods" else "Too many pods"
+            for name, amount in asked.items() if amount > 0 and free.get(name, Decimal(0)) < amount]
+
+
+def _tolerates(toleration: Obj, taint: Obj) -> bool:
+    if toleration.get("effect") not in (None, "", taint["effect"]):
+        return False
+    if toleration.get("operator", "Equal") == "Exists":
+        return toleration.get("key") in (None, "", taint["key"])
+    return bool(toleration.get("key") == taint["key"]) and toleration.get("value", "") == taint.get(
+        "value", ""
+    )
+
+
+def explanation(nodes: int, found: list[list[str]]) -> str:
+    counts = Counter(reason for reasons in found for reason in reasons)
+    listed = sorted(f"{count} {reason}" for reason, count in counts.items())
+    return (
+        f"0/{nodes} nodes are available: {', '.join(listed)}."
+        if nodes
+        else "no nodes available to schedule pods"
+    )
+
+
+class Scheduler:
+    def __init__(self, registry: Registry, recorder: Recorder) -> None:
+        self._registry = registry
+        self._store = registry.store
+        self._recorder = recorder
+        self.controller: Controller[str] = Controller("scheduler", self._pass)
+
+    def start(self) -> None:
+        self._store.subscribe(self._on_change)
+        self.controller.start()
+        self.controller.enqueue("all")
+
+    def _on_change(self, change: Change) -> None:
+        resource = change.key.resource
+        if resource in (NODES.qualified, CLAIMS.qualified):
+            self.controller.enqueue("all")
+        elif resource == PODS.qualified:
+            waiting = change.type == "ADDED" and not change.obj["spec"].get("nodeName")
+            freed = change.type == "DELETED" or (
+                finished(change.obj) and not (change.old and finished(change.old))
+            )
+            if waiting or freed:
+                self.controller.enqueue("all")
+
+    def _pass(self, _: str) -> float | None:
+        pods = list(self._store.each(PODS.qualified))
+        waiting = [p for p in pods if not p["spec"].get("nodeName") and not finished(p)
+                   and not p["metadata"].get("deletionTimestamp")
+                   and p["spec"].get("schedulerName") == "default-scheduler"]
+        if not waiting:
+            return None
+        nodes = list(self._store.each(NODES.qualified))
+        free = self._free(nodes, pods)
+        waiting.sort(key=lambda p: (-p["spec"].get("priority", 0), p["metadata"]["creationTimestamp"],
+                                    int(p["metadata"]["resourceVersion"])))
+        again: float | None = None
+        for pod in waiting:
+            missing = self._missing_claim(pod)
+            if missing:
+                again = LOOK_AGAIN
+                self._refuse(
+                    pod, f'0/{len(nodes)} nodes are available: persistentvolumeclaim "{missing}" not found.'
+                )
+            else:
+                self._place(pod, nodes, free)
+        return again
+
+    def _free(self, nodes: list[Obj], pods: list[Obj]) -> dict[str, Amounts]:
+        free = {
+            n["metadata"]["name"]: {k: quantity(v) for k, v in n["status"]["allocatable"].items()}
+            for n in nodes
+        }
+        for pod in pods:
+            on = free.get(pod["spec"].get("nodeName") or "")
+            if on is not None and not finished(pod):
+                _take(on, requests_of(pod["spec"]))
+        return free
+
+    def _place(self, pod: Obj, nodes: list[Obj], free: dict[str, Amounts]) -> None:
+        found = {n["metadata"]["name"]: obstacles(pod, n, free[n["metadata"]["name"]]) for n in nodes}
+        fitting = [name for name, reasons in found.items() if not reasons]
+        if not fitting:
+            self._refuse(pod, explanation(len(nodes), list(found.values())))
+            return
+        asked = requests_of(pod["spec"])
+        chosen = max(fitting, key=lambda name: (_room(free[name], asked), name))
+        _take(free[chosen], asked)
+        bound = clone(pod)
+        bound["spec"]["nodeName"] = chosen
+        bound["status"]["conditions"] = with_condition(bound["status"].get("conditions") or [],
+                                                       {"type": "PodScheduled", "status": "True"})
+        metadata = pod["metadata"]
+        message = f"Successfully assigned {metadata['namespace']}/{metadata['name']} to {chosen}"
+        self._recorder.record(pod, "Scheduled", message, "default-scheduler")
+        self._registry.write(PODS, bound)
+
+    def _refuse(self, pod: Obj, message: str) -> None:
+        told = clone(pod)
+        condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+        told["status"]["conditions"] = with_condition(told["status"].get("conditions") or [], condition)
+        if self._registry.write(PODS, told) is told:
+            self._recorder.record(pod, "FailedScheduling", message, "default-scheduler", warning=True)
+
+    def _missing_claim(self, pod: Obj) -> str:
+        """A claim without an object is provisioned when somebody has made its folder."""
+        namespace = pod["metadata"]["namespace"]
+        for volume in pod["spec"].get("volumes") or []:
+            name = (volume.get("persistentVolumeClaim") or {}).get("claimName")
+            if not name or self._store.get(Key(CLAIMS.qualified, namespace, name)):
+                continue
+            if not self._registry.admission.claim_folder(namespace, name).is_dir():
+                return str(name)
+            self._registry.create(CLAIMS, namespace, {"metadata": {"name": name}, "spec": {}})
+        return ""
+
+
+def _take(free: Amounts, asked: Amounts) -> None:
+    for name, amount in asked.items():
+        free[name] = free.get(name, Decimal(0)) - amount
+
+
+def _room(free: Amounts, asked: Amounts) -> Decimal:
+    return min((free.get(n, Decimal(0)) / a for n, a in asked.items() if a), default=Decimal(0))

@@ -1,0 +1,38 @@
+"""Everything that can be set about the cluster, in one frozen place, read once."""
+
+from __future__ import annotations
+
+import fnmatch
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class NodeShape:
+    name: str
+    cpu: str
+    memory: str
+    gpu: int
+    labels: dict[str, str] = field(default_factory=dict)
+    taints: tuple[dict[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Settings:
+    state: Path
+    port: int
+    volumes: Path
+    nodes: tuple[NodeShape, ...]
+    image_path: str = ""  # goes before the container's PATH
+    missing_images: tuple[str, ...] = ()
+    orphan_grace: float = 60.0  # seconds that a container lives on without its cluster
+    retry_backoff: float = 10.0  # seconds before a Job's first retry, doubled for each further one
+    shutdown_grace: float = 5.0  # seconds at most between SIGTERM and SIGKILL when the cluster stops
+    sandbox: bool = False  # whether containers get a private file tree
+
+    @property
+    def lock(self) -> Path:
+        return self.state / "lock"
+
+    def image_is_missing(self, image: str) -> bool:
+        return any(fnmatch.fnmatch(image, pattern) for pattern in self.missing_images)

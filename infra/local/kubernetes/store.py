@@ -1,0 +1,181 @@
+"""Objects live in SQLite so that they survive a kill -9, and resourceVersions only ever grow."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from bisect import bisect_right, insort
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+Obj = dict[str, Any]
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS objects (resource TEXT, namespace TEXT, name TEXT, body TEXT,
+    PRIMARY KEY (resource, namespace, name)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS version (id INTEGER PRIMARY KEY CHECK (id = 1), value INTEGER);
+INSERT OR IGNORE INTO version VALUES (1, 1);
+"""
+
+
+class Key(NamedTuple):
+    resource: str
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Change:
+    version: int
+    type: str  # ADDED, MODIFIED, DELETED
+    key: Key
+    obj: Obj
+    old: Obj | None
+
+
+class Expired(Exception):
+    """The asked-for version is older than the history that is kept."""
+
+
+class Store:
+    """All objects in memory, written through. What it hands out is shared: `clone` before changing it."""
+
+    def __init__(self, path: Path, history: int = 10_000) -> None:
+        self._db = sqlite3.connect(path, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.executescript(SCHEMA)
+        self.version: int = self._db.execute("SELECT value FROM version").fetchone()[0]
+        self._floor = self.version
+        self._history: deque[Change] = deque(maxlen=history)
+        self._objects: dict[Key, Obj] = {}
+        self._keys: dict[str, list[Key]] = defaultdict(list)
+        self._owned: dict[str, set[Key]] = defaultdict(set)
+        self._listeners: list[Callable[[Change], None]] = []
+        self._open: list[Change] | None = None
+        for resource, namespace, name, body in self._db.execute("SELECT * FROM objects"):
+            self._place(Key(resource, namespace, name), json.loads(body))
+
+    def close(self) -> None:
+        self._db.close()
+
+    def subscribe(self, listener: Callable[[Change], None]) -> Callable[[], None]:
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def get(self, key: Key) -> Obj | None:
+        return self._objects.get(key)
+
+    def each(self, resource: str, namespace: str = "", after: Key | None = None) -> Iterator[Obj]:
+        """In the order of the real one: by namespace, then name."""
+        keys = self._keys[resource]
+        start = bisect_right(keys, after or Key(resource, namespace, ""))
+        for key in keys[start:]:
+            if namespace and key.namespace != namespace:
+                break
+            yield self._objects[key]
+
+    def owned(self, uid: str) -> list[tuple[Key, Obj]]:
+        return [(key, self._objects[key]) for key in sorted(self._owned.get(uid, ()))]
+
+    def put(self, key: Key, obj: Obj) -> Obj:
+        """Write one object under a new version; an unchanged object keeps the version it has."""
+        old = self._objects.get(key)
+        if old is not None:
+            obj["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
+            if obj == old:
+                return old
+        with self.transaction() as changes:
+            self._stamp(obj)
+            self._db.execute("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?)", (*key, json.dumps(obj)))
+            self._place(key, obj)
+            changes.append(Change(self.version, "MODIFIED" if old else "ADDED", key, obj, old))
+        return obj
+
+    def remove(self, key: Key) -> Obj:
+        with self.transaction() as changes:
+            old = self._objects[key]
+            gone = clone(old)
+            self._stamp(gone)
+            self._db.execute("DELETE FROM objects WHERE resource=? AND namespace=? AND name=?", key)
+            self._take(key)
+            changes.append(Change(self.version, "DELETED", key, gone, old))
+        return gone
+
+    @contextmanager
+    def transaction(self) -> Iterator[list[Change]]:
+        """All writes inside happen together or not at all; watchers hear of them afterwards."""
+        if self._open is not None:
+            yield self._open
+            return
+        self._open, before = [], self.version
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._open
+            self._db.execute("UPDATE version SET value=?", (self.version,))
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            self.version = before
+            for change in reversed(self._open):
+                self._take(change.key)
+                if change.old is not None:
+                    self._place(change.key, change.old)
+            self._open = None
+            raise
+        changes, self._open = self._open, None
+        for change in changes:
+            if len(self._history) == self._history.maxlen:
+                self._floor = self._history[0].version
+            self._history.append(change)
+        for change in changes:
+            for listener in list(self._listeners):
+                listener(change)
+
+    def changes_since(self, version: int) -> list[Change]:
+        if version < self._floor:
+            raise Expired(f"too old resource version: {version} ({self._floor})")
+        found: list[Change] = []
+        for change in reversed(self._history):
+            if change.version <= version:
+                break
+            found.append(change)
+        return found[::-1]
+
+    def _stamp(self, obj: Obj) -> None:
+        self.version += 1
+        obj["metadata"]["resourceVersion"] = str(self.version)
+
+    def _place(self, key: Key, obj: Obj) -> None:
+        old = self._objects.get(key)
+        if old is None:
+            insort(self._keys[key.resource], key)
+        else:
+            self._index(key, old, add=False)
+        self._objects[key] = obj
+        self._index(key, obj, add=True)
+
+    def _take(self, key: Key) -> None:
+        obj = self._objects.pop(key, None)
+        if obj is not None:
+            keys = self._keys[key.resource]
+            del keys[bisect_right(keys, key) - 1]
+            self._index(key, obj, add=False)
+
+    def _index(self, key: Key, obj: Obj, *, add: bool) -> None:
+        for owner in obj["metadata"].get("ownerReferences") or ():
+            keys = self._owned[owner["uid"]]
+            if add:
+                keys.add(key)
+            else:
+                keys.discard(key)
+                if not keys:
+                    del self._owned[owner["uid"]]
+
+
+def clone(obj: Obj) -> Obj:
+    copied: Obj = json.loads(json.dumps(obj))
+    return copied

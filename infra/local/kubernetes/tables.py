@@ -1,0 +1,199 @@
+"""The Table form of lists: kubectl prints what the server says, so the columns are made here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from infra.local.kubernetes.resources import (
+    CLAIMS,
+    CONFIGMAPS,
+    EVENTS,
+    JOBS,
+    NAMESPACES,
+    NODES,
+    PODS,
+    PRIORITIES,
+    SECRETS,
+    SERVICES,
+    Resource,
+)
+from infra.local.kubernetes.values import age
+
+Obj = dict[str, Any]
+Row = Callable[[Obj], list[Any]]
+
+
+def table(resource: Resource, objects: list[Obj], metadata: Obj, include: str) -> Obj:
+    """Columns marked with * show only with -o wide."""
+    columns, row = _TABLES.get(resource, ("Name Age", lambda o: [_name(o), _age(o)]))
+    rows = [{"cells": row(obj), "object": _shown(obj, include)} for obj in objects]
+    definitions = [_column(name.replace("_", " ")) for name in columns.split()]
+    return {"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
+            "columnDefinitions": definitions, "rows": rows}
+
+
+def _column(name: str) -> Obj:
+    whole = name.rstrip("*+")
+    return {"name": whole, "type": "integer" if name.endswith("+") else "string", "description": "",
+            "format": "name" if name == "Name" else "", "priority": 1 if name.endswith("*") else 0}
+
+
+def _shown(obj: Obj, include: str) -> Obj | None:
+    if include == "None":
+        return None
+    if include == "Object":
+        return obj
+    return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": obj["metadata"]}
+
+
+def _name(obj: Obj) -> str:
+    return str(obj["metadata"]["name"])
+
+
+def _age(obj: Obj) -> str:
+    return age(obj["metadata"].get("creationTimestamp"))
+
+
+def _pod(pod: Obj) -> list[Any]:
+    status, spec = pod["status"], pod["spec"]
+    states = status.get("containerStatuses") or []
+    reason = status.get("reason") or status.get("phase", "")
+    for container in states:
+        state = container["state"]
+        found = state.get("waiting") or state.get("terminated")
+        if found:
+            reason = found.get("reason") or f"ExitCode:{found.get('exitCode')}"
+    if any(c["state"].get("running") and c.get("ready") for c in states) and reason == "Completed":
+        reason = "Running"
+    for number, container in enumerate(status.get("initContainerStatuses") or []):
+        terminated = container["state"].get("terminated")
+        if not terminated:
+            waiting = container["state"].get("waiting") or {}
+            known = waiting.get("reason") not in (None, "PodInitializing")
+            reason = f"Init:{waiting['reason']}" if known else f"Init:{number}/{len(spec['initContainers'])}"
+            break
+        if terminated["exitCode"]:
+            reason = f"Init:{terminated.get('reason') or 'Error'}"
+            break
+    if pod["metadata"].get("deletionTimestamp"):
+        reason = "Terminating"
+    ready = f"{sum(bool(c.get('ready')) for c in states)}/{len(spec['containers'])}"
+    restarts = sum(c.get("restartCount", 0) for c in states)
+    return [_name(pod), ready, reason, str(restarts), _age(pod), status.get("podIP", "<none>"),
+            spec.get("nodeName", "<none>"), "<none>", "<none>"]
+
+
+def _job(job: Obj) -> list[Any]:
+    spec, status = job["spec"], job.get("status") or {}
+    on = {c["type"] for c in status.get("conditions") or [] if c["status"] == "True"}
+    order = ("Complete", "Failed", "SuccessCriteriaMet", "FailureTarget", "Suspended")
+    state = next((word for word in order if word in on), "Running")
+    if job["metadata"].get("deletionTimestamp"):
+        state = "Terminating"
+    wanted = spec.get("completions")
+    goal = (
+        str(wanted)
+        if wanted is not None
+        else f"1 of {spec['parallelism']}"
+        if spec["parallelism"] > 1
+        else "1"
+    )
+    started, ended = status.get("startTime"), status.get("completionTime")
+    containers = spec["template"]["spec"]["containers"]
+    selector = ",".join(f"{k}={v}" for k, v in (spec["selector"].get("matchLabels") or {}).items())
+    return [
+        _name(job),
+        state,
+        f"{status.get('succeeded', 0)}/{goal}",
+        age(started, ended) if started else "",
+        _age(job),
+        ",".join(c["name"] for c in containers),
+        ",".join(c["image"] for c in containers),
+        selector,
+    ]
+
+
+def _event(event: Obj) -> list[Any]:
+    subject = event.get("involvedObject") or {}
+    last = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
+    first = event.get("firstTimestamp") or last
+    source = event.get("source") or {}
+    who = ", ".join(v for v in (source.get("component"), source.get("host")) if v)
+    what = f"{subject.get('kind', '').lower()}/{subject.get('name', '')}"
+    return [age(last), event.get("type", ""), event.get("reason", ""), what, subject.get("fieldPath", ""),
+            who, event.get("message", "").strip(), age(first), str(event.get("count", 1)), _name(event)]
+
+
+def _node(node: Obj) -> list[Any]:
+    ready = any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"].get("conditions", []))
+    state = ("Ready" if ready else "NotReady") + (
+        ",SchedulingDisabled" if node["spec"].get("unschedulable") else ""
+    )
+    address = next((a["address"] for a in node["status"].get("addresses", [])), "<none>")
+    info = node["status"].get("nodeInfo", {})
+    return [_name(node), state, "<none>", _age(node), info.get("kubeletVersion", ""), address, "<none>",
+            info.get("osImage", ""), info.get("kernelVersion", ""), info.get("containerRuntimeVersion", "")]
+
+
+def _claim(claim: Obj) -> list[Any]:
+    spec, status = claim["spec"], claim.get("status") or {}
+    short = {
+        "ReadWriteOnce": "RWO",
+        "ReadOnlyMany": "ROX",
+        "ReadWriteMany": "RWX",
+        "ReadWriteOncePod": "RWOP",
+    }
+    modes = ",".join(short.get(m, m) for m in status.get("accessModes", []))
+    return [
+        _name(claim),
+        status.get("phase", ""),
+        spec.get("volumeName", ""),
+        status.get("capacity", {}).get("storage"),
+        modes,
+        spec.get("storageClassName", ""),
+        "<unset>",
+        _age(claim),
+        "Filesystem",
+    ]
+
+
+def _service(service: Obj) -> list[Any]:
+    spec = service.get("spec") or {}
+    ports = ",".join(f"{p['port']}/{p.get('protocol', 'TCP')}" for p in spec.get("ports") or []) or "<none>"
+    selector = ",".join(f"{k}={v}" for k, v in (spec.get("selector") or {}).items()) or "<none>"
+    return [_name(service), spec.get("type", "ClusterIP"), spec.get("clusterIP", "<none>"), "<none>", ports,
+            _age(service), selector]
+
+
+_TABLES: dict[Resource, tuple[str, Row]] = {
+    PODS: ("Name Ready Status Restarts Age IP* Node* Nominated_Node* Readiness_Gates*", _pod),
+    JOBS: ("Name Status Completions Duration Age Containers* Images* Selector*", _job),
+    EVENTS: ("Last_Seen Type Reason Object Subobject* Source* Message First_Seen* Count* Name*", _event),
+    NODES: (
+        "Name Status Roles Age Version Internal-IP* External-IP* OS-Image* Kernel-Version* "
+        "Container-Runtime*",
+        _node,
+    ),
+    NAMESPACES: ("Name Status Age", lambda o: [_name(o), o["status"]["phase"], _age(o)]),
+    CLAIMS: (
+        "Name Status Volume Capacity Access_Modes StorageClass VolumeAttributesClass Age VolumeMode*",
+        _claim,
+    ),
+    CONFIGMAPS: (
+        "Name Data+ Age",
+        lambda o: [_name(o), len(o.get("data") or {}) + len(o.get("binaryData") or {}), _age(o)],
+    ),
+    SECRETS: ("Name Type Data+ Age", lambda o: [_name(o), o.get("type"), len(o.get("data") or {}), _age(o)]),
+    SERVICES: ("Name Type Cluster-IP External-IP Port(s) Age Selector*", _service),
+    PRIORITIES: (
+        "Name Value+ Global-Default Age PreemptionPolicy*",
+        lambda o: [
+            _name(o),
+            o.get("value"),
+            str(bool(o.get("globalDefault"))).lower(),
+            _age(o),
+            o.get("preemptionPolicy"),
+        ],
+    ),
+}

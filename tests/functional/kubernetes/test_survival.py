@@ -1,0 +1,198 @@
+"""What happens to jobs when the cluster itself dies, stops, or never comes back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from kubernetes import client
+
+from infra.local.kubernetes.procinfo import start_of
+from tests.functional.kubernetes.clusters import ROOT, Cluster, Space, Watch, mounted, wait_for
+
+Fresh = Callable[..., Cluster]
+ONCE = "echo run >> /work/runs; while [ ! -e /work/go ]; do sleep 0.05; done; echo done"
+
+
+def test_a_job_goes_on_through_a_kill_and_runs_once(fresh: Fresh) -> None:
+    cluster = fresh()
+    space = Space(cluster)
+    folder = space.claim("work")
+    pod, container = mounted("work", "/work")
+    for name in ("outlives", "ends-alone"):
+        space.run(name, "sh", "-c", ONCE.replace("runs", name).replace("/go", f"/go-{name}"), pod=pod,
+                  container=container)
+        space.running(name)
+    version = int(space.job("outlives").metadata.resource_version)
+    cluster.end(signal.SIGKILL)
+    (folder / "go-ends-alone").touch()
+    cluster.start()
+    space.core, space.batch = cluster.core, cluster.batch
+    assert space.ended("ends-alone").type == "Complete"
+    assert space.running("outlives")
+    (folder / "go-outlives").touch()
+    assert space.ended("outlives").type == "Complete"
+    for name in ("outlives", "ends-alone"):
+        assert (folder / name).read_text() == "run\n"
+        assert space.log(space.pod(name)) == "done\n"
+        assert len(space.pods(name)) == 1
+        assert (space.job(name).status.succeeded, space.job(name).status.failed) == (1, None)
+    assert int(space.job("outlives").metadata.resource_version) > version
+
+
+def test_kills_in_the_middle_of_many_starts_lose_and_double_nothing(fresh: Fresh) -> None:
+    cluster = fresh()
+    space = Space(cluster)
+    folder = space.claim("work")
+    pod, container = mounted("work", "/work")
+    space.run(
+        "many",
+        "sh",
+        "-c",
+        "echo $JOB_COMPLETION_INDEX >> /work/runs; sleep 0.1",
+        pod=pod,
+        container=container,
+        spec={"completionMode": "Indexed", "completions": 30, "parallelism": 10},
+    )
+    def ran() -> list[int]:
+        runs = folder / "runs"
+        return list(map(int, runs.read_text().split())) if runs.exists() else []
+
+    def at_least(count: int) -> Callable[[], bool]:
+        return lambda: len(ran()) >= count
+    for least in (1, 8, 16):
+        wait_for(at_least(least))
+        cluster.end(signal.SIGKILL)
+        cluster.start()
+    space.batch, space.core = cluster.batch, cluster.core
+    assert space.ended("many", 30).type == "Complete"
+    assert sorted(ran()) == list(range(30))
+    status = space.job("many").status
+    assert (status.succeeded, status.failed, status.active) == (30, None, None)
+
+
+def test_containers_end_when_their_cluster_stays_away(fresh: Fresh) -> None:
+    cluster = fresh("--orphan-grace", "0.5")
+    space = Space(cluster)
+    folder = space.claim("work")
+    pod, container = mounted("work", "/work")
+    rule = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}
+    space.run(
+        "left",
+        "sh",
+        "-c",
+        "echo run >> /work/runs; [ $(wc -l < /work/runs) -gt 1 ] || sleep 100",
+        pod=pod,
+        container=container,
+        spec={"podFailurePolicy": {"rules": [rule]}},
+    )
+    uid = space.running("left").metadata.uid
+    wait_for(lambda: (folder / "runs").exists())
+    cluster.end(signal.SIGKILL)
+    ended = cluster.state / "pods" / uid / "containers" / "main" / "0" / "exit.json"
+    wait_for(ended.exists, what="the orphan to end")
+    cluster.start()
+    space.core, space.batch = cluster.core, cluster.batch
+    assert space.ended("left").type == "Complete"  # replaced, since it was no fault of its own
+    assert space.job("left").status.failed is None
+
+
+def test_a_clean_stop_ends_all_processes_and_the_job_is_run_again(fresh: Fresh) -> None:
+    cluster = fresh()
+    space = Space(cluster)
+    folder = space.claim("work")
+    pod, container = mounted("work", "/work")
+    rule = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}
+    script = "echo $$$$ >> /work/runs; [ $(wc -l < /work/runs) -gt 1 ] || exec sleep 100"
+    space.run(
+        "stopped",
+        "sh",
+        "-c",
+        script,
+        pod=pod,
+        container=container,
+        spec={"podFailurePolicy": {"rules": [rule]}},
+    )
+    space.running("stopped")
+    wait_for(lambda: (folder / "runs").exists() and (folder / "runs").read_text())
+    process = int((folder / "runs").read_text())
+    assert cluster.end() == 0
+    assert not start_of(process)
+    cluster.start()
+    space.core, space.batch = cluster.core, cluster.batch
+    assert space.ended("stopped").type == "Complete"
+    first = next(p for p in space.pods("stopped") if p.status.phase == "Failed")
+    assert first.status.reason == "NodeShutdown"
+    assert any(c.type == "DisruptionTarget" for c in first.status.conditions)
+
+
+def test_a_killed_shim_fails_its_container_and_leaves_no_process(fresh: Fresh) -> None:
+    cluster = fresh()
+    space = Space(cluster)
+    folder = space.claim("work")
+    pod, container = mounted("work", "/work")
+    space.run("shimless", "sh", "-c", "echo $$$$ > /work/pid; exec sleep 100", pod=pod, container=container)
+    uid = space.running("shimless").metadata.uid
+    attempt = cluster.state / "pods" / uid / "containers" / "main" / "0"
+    process = int(wait_for(lambda: (folder / "pid").exists() and (folder / "pid").read_text()))
+    shim = int((attempt / "started").read_text().split(":")[1].split(",")[0])
+    os.kill(shim, signal.SIGKILL)
+    assert space.exit(space.pod("shimless")).reason == "ContainerStatusUnknown"
+    wait_for(lambda: not start_of(process), what="the process to end")
+
+
+def test_a_watch_from_before_a_restart_is_gone(fresh: Fresh) -> None:
+    cluster = fresh()
+    cluster.end(signal.SIGKILL)
+    cluster.start()
+    with pytest.raises(client.ApiException) as caught:
+        list(Watch().stream(cluster.core.list_namespace, resource_version="1", timeout_seconds=1))
+    assert caught.value.status == 410
+
+
+def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = subprocess.run(
+            [sys.executable, "-m", "infra.local.kubernetes", "--state", str(tmp_path), "--port", str(port)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == f"error: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+
+
+def test_a_second_cluster_on_the_same_state_is_refused(fresh: Fresh) -> None:
+    cluster = fresh()
+    done = subprocess.run(
+        [sys.executable, "-m", "infra.local.kubernetes", "--state", str(cluster.state), "--port", "0"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "another cluster is running" in done.stderr
+
+
+def test_without_private_file_trees_paths_are_mapped_and_a_warning_says_so(fresh: Fresh) -> None:
+    cluster = fresh("--no-sandbox")
+    space = Space(cluster)
+    (space.claim("code") / "train.py").write_text("print('mapped')")
+    pod, container = mounted("code", "/workspace")
+    space.run("train", "python", "/workspace/train.py", pod=pod, container=container)
+    assert space.ended("train").type == "Complete"
+    assert space.log(space.pod("train")) == "mapped\n"
+    assert space.events("PathMapping")
