@@ -11,6 +11,7 @@ TrainyardError
 ├── StaleRecord             the record changed since it was read: reload, decide again
 ├── Retryable               StoreUnavailable, ClusterUnavailable: the same call may succeed later;
 │                           ClusterForbids, NamespaceMissing: once an admin has mended it
+├── StoreRejected           DynamoDB refuses the request for good
 └── ClusterRejected         Kubernetes refuses the object for good
 
 `code` is stable: clients may match on it. HTTP statuses and the dialects' envelopes are the api's business.
@@ -177,6 +178,10 @@ class NamespaceMissing(ClusterUnavailable):
     def __init__(self, namespace: str) -> None:
         super().__init__(f"namespace {namespace!r} does not exist in the cluster yet")
         self.namespace = namespace
+
+
+class StoreRejected(TrainyardError):
+    """DynamoDB refuses the request for good: it is malformed, which is a bug of ours."""
 
 
 class ClusterRejected(TrainyardError):

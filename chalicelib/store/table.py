@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
-from chalicelib.errors import PayloadTooLarge, StoreUnavailable, TrainyardError
+from chalicelib.errors import PayloadTooLarge, StoreRejected, StoreUnavailable, TrainyardError
 from chalicelib.store.items import MAX_ITEM_BYTES, Item, item_bytes
 from chalicelib.store.keys import Key
 
@@ -32,10 +32,6 @@ class DynamoClient(Protocol):
     def query(self, **request: Any) -> Mapping[str, Any]: ...
     def batch_get_item(self, **request: Any) -> Mapping[str, Any]: ...
     def transact_write_items(self, **request: Any) -> Mapping[str, Any]: ...
-
-
-class StoreRejected(TrainyardError):
-    """DynamoDB refuses the request for good: it is malformed, which is a bug of ours."""
 
 
 class ConditionFailed(Exception):

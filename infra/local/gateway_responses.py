@@ -19,7 +19,9 @@ _WORDS = {
     414: "UriTooLong",
     431: "HeadersTooLarge",
 }
-# What API Gateway calls these it has no name for, or answers otherwise than we want it answered.
+# Answers of the local server that API Gateway has no name for.
+_NOT_AMAZONS = ("METHOD_NOT_ALLOWED", "BAD_REQUEST")
+# What API Gateway answers otherwise than we want it answered.
 _DEFAULT_STATUS = {"MISSING_AUTHENTICATION_TOKEN": 404}
 _DEFAULT_MESSAGE = {"MISSING_AUTHENTICATION_TOKEN": "Not Found"}
 
@@ -64,7 +66,8 @@ class GatewayResponses:
     def answer(self, kind: str, status: int, message: str, request_id: str = "") -> Answer:
         """The answer of type `kind`; `status` and `message` are API Gateway's own for it."""
         own = self._templates.get(kind)
-        patch = own or self._templates.get("DEFAULT_4XX" if status < 500 else "DEFAULT_5XX") or {}
+        fallback = "DEFAULT_4XX" if status < 500 else "DEFAULT_5XX"
+        patch = own or (self._templates.get(fallback) if kind not in _NOT_AMAZONS else None) or {}
         if own is None:
             message = _DEFAULT_MESSAGE.get(kind, message)
             status = _DEFAULT_STATUS.get(kind, status)

@@ -28,7 +28,7 @@ ROLES = ("viewer", "member", "admin")
 DEFAULT_TTL_SECONDS = 3600
 MAX_TTL_SECONDS = 366 * 24 * 3600
 # What a Kubernetes namespace `trainyard-{tenant}` can hold.
-_TENANT = re.compile(r"[a-z0-9]([a-z0-9-]{0,51}[a-z0-9])?")
+_TENANT = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 
 class BadToken(ValueError):
@@ -38,7 +38,7 @@ class BadToken(ValueError):
 def token(local: Local, tenant: str, roles: Sequence[str], ttl_seconds: int = DEFAULT_TTL_SECONDS) -> str:
     """Sign a token; the key pair is made at the first call. Raises BadToken."""
     if not _TENANT.fullmatch(tenant):
-        raise BadToken(f"tenant {tenant!r}: 1 to 53 of a-z, 0-9 and '-' (not first or last) are allowed")
+        raise BadToken(f"tenant {tenant!r}: 1 to 40 of a-z, 0-9 and '-' (not first or last) are allowed")
     if not roles or (unknown := [role for role in roles if role not in ROLES]):
         raise BadToken(f"roles {','.join(unknown) if roles else ''!r}: {', '.join(ROLES)} are allowed")
     if not 0 < ttl_seconds <= MAX_TTL_SECONDS:

@@ -100,8 +100,14 @@ class Cluster:
             assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr
 
-    def request(self, method: str, path: str, body: Any = None, token: str | None = None,
-                content_type: str = "application/json") -> tuple[int, Any]:
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        token: str | None = None,
+        content_type: str = "application/json",
+    ) -> tuple[int, Any]:
         """Past the official client and its own checks; the answer's code and its decoded body."""
         context = ssl.create_default_context(cafile=str(self.state / "pki" / "ca.crt"))
         token = (self.state / "pki" / "token").read_text() if token is None else token
@@ -124,8 +130,14 @@ class Space:
         self.core, self.batch = cluster.core, cluster.batch
         self.core.create_namespace({"metadata": {"name": self.name}})
 
-    def run(self, name: str, *command: str, spec: Obj | None = None, pod: Obj | None = None,
-            container: Obj | None = None) -> None:
+    def run(
+        self,
+        name: str,
+        *command: str,
+        spec: Obj | None = None,
+        pod: Obj | None = None,
+        container: Obj | None = None,
+    ) -> None:
         """Create a Job that runs `command`; the rest goes over the defaults."""
         one = {"name": "main", "image": "busybox", "command": list(command), **(container or {})}
         template = {"restartPolicy": "Never", "containers": [one], **(pod or {})}
@@ -148,6 +160,7 @@ class Space:
 
     def ended(self, name: str, seconds: float = 15.0) -> Any:
         """The condition with which the job ended."""
+
         def last() -> Any:
             conditions = self.job(name).status.conditions or []
             return next(
@@ -159,12 +172,14 @@ class Space:
     def running(self, job: str) -> Any:
         def up() -> Any:
             return next((p for p in self.pods(job) if p.status.phase == "Running"), None)
+
         return wait_for(up, what=f"{job} to run")
 
     def exit(self, pod: Any) -> Any:
         def state() -> Any:
             found = self.core.read_namespaced_pod(pod.metadata.name, self.name).status.container_statuses
             return found[0].state.terminated if found else None
+
         return wait_for(state, what=f"the end of {pod.metadata.name}")
 
     def log(self, pod: Any, **options: Any) -> str:
@@ -174,9 +189,13 @@ class Space:
         return [e for e in self.core.list_namespaced_event(self.name).items if e.reason == reason]
 
     def claim(self, name: str) -> Path:
-        self.core.create_namespaced_persistent_volume_claim(self.name, {
-            "metadata": {"name": name}, "spec": {"accessModes": ["ReadWriteOnce"],
-                                                 "resources": {"requests": {"storage": "1Gi"}}}})
+        self.core.create_namespaced_persistent_volume_claim(
+            self.name,
+            {
+                "metadata": {"name": name},
+                "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+            },
+        )
         return self.cluster.volumes / self.name / name
 
 

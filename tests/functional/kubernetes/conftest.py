@@ -35,6 +35,7 @@ def fresh(tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
         made.append(cluster)
         cluster.start()
         return cluster
+
     yield start
     for cluster in made:
         if cluster.process and cluster.process.poll() is None:

@@ -39,8 +39,11 @@ def test_a_request_without_credentials_is_unauthorized(cluster: Cluster) -> None
 def test_a_second_object_of_the_same_name_already_exists(space: Space) -> None:
     space.run("same", "true")
     body = space.job("same")
-    status = refused(space.batch.create_namespaced_job, space.name,
-                     {"metadata": {"name": "same"}, "spec": {"template": body.spec.template}})
+    status = refused(
+        space.batch.create_namespaced_job,
+        space.name,
+        {"metadata": {"name": "same"}, "spec": {"template": body.spec.template}},
+    )
     assert status["message"] == 'jobs.batch "same" already exists'
     assert (status["code"], status["reason"]) == (409, "AlreadyExists")
 
@@ -73,10 +76,19 @@ def test_generate_name_makes_a_name(space: Space) -> None:
     assert made.metadata.name.startswith("gen-") and len(made.metadata.name) == len("gen-") + 5
 
 
-@pytest.mark.parametrize(("selector", "expected"), [
-    ("tier=web", ["a"]), ("tier==web", ["a"]), ("tier!=web", ["b", "c"]), ("tier in (web,db)", ["a", "b"]),
-    ("tier notin (web)", ["b", "c"]), ("tier", ["a", "b"]), ("!tier", ["c"]), ("tier,tier!=db", ["a"]),
-])
+@pytest.mark.parametrize(
+    ("selector", "expected"),
+    [
+        ("tier=web", ["a"]),
+        ("tier==web", ["a"]),
+        ("tier!=web", ["b", "c"]),
+        ("tier in (web,db)", ["a", "b"]),
+        ("tier notin (web)", ["b", "c"]),
+        ("tier", ["a", "b"]),
+        ("!tier", ["c"]),
+        ("tier,tier!=db", ["a"]),
+    ],
+)
 def test_label_selectors_choose(space: Space, selector: str, expected: list[str]) -> None:
     for name, labels in (("a", {"tier": "web"}), ("b", {"tier": "db"}), ("c", {})):
         fill(space, name, **labels)
@@ -134,8 +146,12 @@ def test_a_json_patch_works_and_its_failed_test_is_refused(space: Space) -> None
         "a", space.name, [{"op": "add", "path": "/data/b", "value": "2"}]
     )
     assert made.data == {"a": "1", "b": "2"}
-    status = refused(space.core.patch_namespaced_config_map, "a", space.name,
-                     [{"op": "test", "path": "/data/a", "value": "9"}])
+    status = refused(
+        space.core.patch_namespaced_config_map,
+        "a",
+        space.name,
+        [{"op": "test", "path": "/data/a", "value": "9"}],
+    )
     assert status["code"] == 422
 
 
@@ -147,8 +163,9 @@ def test_a_dry_run_stores_nothing(space: Space) -> None:
 
 def test_a_precondition_protects_from_deleting_another_object(space: Space) -> None:
     fill(space, "a")
-    status = refused(space.core.delete_namespaced_config_map, "a", space.name,
-                     body={"preconditions": {"uid": "another"}})
+    status = refused(
+        space.core.delete_namespaced_config_map, "a", space.name, body={"preconditions": {"uid": "another"}}
+    )
     assert status["reason"] == "Conflict"
 
 
@@ -161,27 +178,52 @@ def test_a_collection_is_deleted_by_selector(space: Space) -> None:
 
 def job(**pod: Any) -> Obj:
     container = {"name": "main", "image": "busybox", "command": ["true"]}
-    return {"metadata": {"name": "bad"}, "spec": {"template": {"spec": {
-        "restartPolicy": "Never", "containers": [container], **pod}}}}
+    return {
+        "metadata": {"name": "bad"},
+        "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [container], **pod}}},
+    }
 
 
-@pytest.mark.parametrize(("body", "code", "words"), [
-    (job(containers=[]), 422, "spec.template.spec.containers: Required value"),
-    (job(restartPolicy="Always"), 422, 'Unsupported value: "Always": supported values: "OnFailure", "Never"'),
-    (job(hostNetwork=True), 400, 'unknown or unsupported field "spec.template.spec.hostNetwork"'),
-    (job(containers=[{"name": "Bad_Name", "image": "x"}]), 422, "a lowercase RFC 1123 label must consist of"),
-    (job(containers=[{"name": "a", "image": "x", "resources": {"limits": {"cpu": "lots"}}}]), 400,
-     "quantities must match the regular expression"),
-    (job(containers=[{"name": "a", "image": "x", "volumeMounts": [{"name": "v", "mountPath": "/v"}]}]), 422,
-     'volumeMounts[0].name: Not found: "v"'),
-    (job(volumes=[{"name": "v", "persistentVolumeClaim": {"claimName": "../other/data"}}]), 422,
-     "a lowercase RFC 1123 subdomain must consist of"),
-    ({**job(), "metadata": {"name": "Bad"}}, 422, "a lowercase RFC 1123 subdomain must consist of"),
-    ({**job(), "spec": {**job()["spec"], "backoffLimit": -1}}, 422, "must be greater than or equal to 0"),
-    ({**job(), "spec": {**job()["spec"], "selector": {"matchLabels": {"a": "b"}}}}, 422,
-     "`selector` not auto-generated"),
-    ({**job(), "spec": {**job()["spec"], "typo": 1}}, 400, 'field "spec.typo"'),
-])
+@pytest.mark.parametrize(
+    ("body", "code", "words"),
+    [
+        (job(containers=[]), 422, "spec.template.spec.containers: Required value"),
+        (
+            job(restartPolicy="Always"),
+            422,
+            'Unsupported value: "Always": supported values: "OnFailure", "Never"',
+        ),
+        (job(hostNetwork=True), 400, 'unknown or unsupported field "spec.template.spec.hostNetwork"'),
+        (
+            job(containers=[{"name": "Bad_Name", "image": "x"}]),
+            422,
+            "a lowercase RFC 1123 label must consist of",
+        ),
+        (
+            job(containers=[{"name": "a", "image": "x", "resources": {"limits": {"cpu": "lots"}}}]),
+            400,
+            "quantities must match the regular expression",
+        ),
+        (
+            job(containers=[{"name": "a", "image": "x", "volumeMounts": [{"name": "v", "mountPath": "/v"}]}]),
+            422,
+            'volumeMounts[0].name: Not found: "v"',
+        ),
+        (
+            job(volumes=[{"name": "v", "persistentVolumeClaim": {"claimName": "../other/data"}}]),
+            422,
+            "a lowercase RFC 1123 subdomain must consist of",
+        ),
+        ({**job(), "metadata": {"name": "Bad"}}, 422, "a lowercase RFC 1123 subdomain must consist of"),
+        ({**job(), "spec": {**job()["spec"], "backoffLimit": -1}}, 422, "must be greater than or equal to 0"),
+        (
+            {**job(), "spec": {**job()["spec"], "selector": {"matchLabels": {"a": "b"}}}},
+            422,
+            "`selector` not auto-generated",
+        ),
+        ({**job(), "spec": {**job()["spec"], "typo": 1}}, 400, 'field "spec.typo"'),
+    ],
+)
 def test_a_bad_job_is_refused_in_the_real_servers_words(
     space: Space, body: Obj, code: int, words: str
 ) -> None:
@@ -215,8 +257,9 @@ def test_a_bad_job_is_refused_in_the_real_servers_words(
         ),
     ],
 )
-def test_bad_bodies_are_told_apart_and_none_breaks_the_server(space: Space, body: bytes, content_type: str,
-                                                              code: int) -> None:
+def test_bad_bodies_are_told_apart_and_none_breaks_the_server(
+    space: Space, body: bytes, content_type: str, code: int
+) -> None:
     path = f"/apis/batch/v1/namespaces/{space.name}/jobs"
     answered, status = space.cluster.request("POST", path, body, content_type=content_type)
     assert (answered, status["kind"]) == (code, "Status")
@@ -230,5 +273,6 @@ def test_deleting_a_namespace_ends_all_that_is_in_it(cluster: Cluster) -> None:
 
     def gone() -> bool:
         return space.name not in names(cluster.core.list_namespace().items)
+
     wait_for(gone, what="the namespace to go")
     assert not cluster.core.list_namespaced_pod(space.name).items

@@ -41,8 +41,15 @@ def test_a_retry_that_succeeds_completes_the_job(space: Space) -> None:
     folder = space.claim("work")
     script = "if [ -e /work/tried ]; then exit 0; fi; touch /work/tried; exit 1"
     volume = {"name": "w", "persistentVolumeClaim": {"claimName": "work"}}
-    space.run("second", "sh", "-c", script, spec={"backoffLimit": 1}, pod={"volumes": [volume]},
-              container={"volumeMounts": [{"name": "w", "mountPath": "/work"}]})
+    space.run(
+        "second",
+        "sh",
+        "-c",
+        script,
+        spec={"backoffLimit": 1},
+        pod={"volumes": [volume]},
+        container={"volumeMounts": [{"name": "w", "mountPath": "/work"}]},
+    )
     assert space.ended("second").type == "Complete"
     assert (folder / "tried").exists()
     status = space.job("second").status
@@ -50,8 +57,13 @@ def test_a_retry_that_succeeds_completes_the_job(space: Space) -> None:
 
 
 def test_an_indexed_job_gives_each_pod_its_index(space: Space) -> None:
-    space.run("ranks", "sh", "-c", "echo $JOB_COMPLETION_INDEX $HOSTNAME",
-              spec={"completionMode": "Indexed", "completions": 3, "parallelism": 3})
+    space.run(
+        "ranks",
+        "sh",
+        "-c",
+        "echo $JOB_COMPLETION_INDEX $HOSTNAME",
+        spec={"completionMode": "Indexed", "completions": 3, "parallelism": 3},
+    )
     assert space.ended("ranks").type == "Complete"
     assert space.job("ranks").status.completed_indexes == "0-2"
     logs = sorted(space.log(p).strip() for p in space.pods("ranks"))
@@ -68,6 +80,7 @@ def test_parallelism_bounds_how_many_run_at_once(space: Space) -> None:
         status = space.job("many").status
         seen.add(status.active or 0)
         return bool(status.succeeded == 4)
+
     wait_for(over)
     assert max(seen) == 2
 
@@ -108,9 +121,15 @@ def test_a_failure_policy_can_ignore_exit_codes(space: Space) -> None:
     folder = space.claim("work")
     rule = {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [7]}}
     volume = {"name": "w", "persistentVolumeClaim": {"claimName": "work"}}
-    space.run("flaky", "sh", "-c", "[ -e /work/x ] || { touch /work/x; exit 7; }",
-              spec={"podFailurePolicy": {"rules": [rule]}}, pod={"volumes": [volume]},
-              container={"volumeMounts": [{"name": "w", "mountPath": "/work"}]})
+    space.run(
+        "flaky",
+        "sh",
+        "-c",
+        "[ -e /work/x ] || { touch /work/x; exit 7; }",
+        spec={"podFailurePolicy": {"rules": [rule]}},
+        pod={"volumes": [volume]},
+        container={"volumeMounts": [{"name": "w", "mountPath": "/work"}]},
+    )
     assert space.ended("flaky").type == "Complete"
     assert (folder / "x").exists()
     assert space.job("flaky").status.failed is None

@@ -15,18 +15,29 @@ def kubectl(space: Space, *words: str, **options: Any) -> str:
 
 def manifest(name: str, *command: str) -> str:
     container = {"name": "main", "image": "busybox", "command": list(command)}
-    body: Obj = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": {
-        "backoffLimit": 0, "template": {"spec": {"restartPolicy": "Never", "containers": [container]}}}}
+    body: Obj = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name},
+        "spec": {
+            "backoffLimit": 0,
+            "template": {"spec": {"restartPolicy": "Never", "containers": [container]}},
+        },
+    }
     return json.dumps(body)
 
 
 def test_create_get_wait_logs_delete(space: Space) -> None:
-    assert kubectl(space, "create", "-f", "-", stdin=manifest("main", "sh", "-c", "echo hi; sleep 0.5")) == \
-        "job.batch/main created\n"
+    assert (
+        kubectl(space, "create", "-f", "-", stdin=manifest("main", "sh", "-c", "echo hi; sleep 0.5"))
+        == "job.batch/main created\n"
+    )
     space.running("main")
     assert kubectl(space, "logs", "-f", "job/main") == "hi\n"
-    assert kubectl(space, "wait", "--for=condition=complete", "job/main", "--timeout=10s") == \
-        "job.batch/main condition met\n"
+    assert (
+        kubectl(space, "wait", "--for=condition=complete", "job/main", "--timeout=10s")
+        == "job.batch/main condition met\n"
+    )
     table = kubectl(space, "get", "jobs")
     assert re.search(r"NAME +STATUS +COMPLETIONS +DURATION +AGE\nmain +Complete +1/1", table)
     wide = kubectl(space, "get", "pods", "-o", "wide", "-l", "job-name=main")

@@ -23,8 +23,9 @@ def scheduled(pod: Any) -> Any:
 
 
 def test_a_volume_is_where_the_manifest_says_and_read_only_means_it(space: Space) -> None:
-    (space.claim("code") / "train.py").write_text("import pathlib, os; print('trained', os.getcwd())\n"
-                                                  "pathlib.Path('/workspace/made').touch()\n")
+    (space.claim("code") / "train.py").write_text(
+        "import pathlib, os; print('trained', os.getcwd())\npathlib.Path('/workspace/made').touch()\n"
+    )
     pod, container = mounted("code", "/workspace")
     space.run(
         "train", "python", "/workspace/train.py", pod=pod, container={**container, "workingDir": "/workspace"}
@@ -68,10 +69,16 @@ def test_shared_memory_config_maps_secrets_and_scratch_are_mounted(space: Space)
         {"name": "c", "configMap": {"name": "c"}},
         {"name": "s", "secret": {"secretName": "s"}},
     ]
-    mounts = [{"name": "shm", "mountPath": "/dev/shm"}, {"name": "tmp", "mountPath": "/scratch/deep"},
-              {"name": "c", "mountPath": "/etc/conf"}, {"name": "s", "mountPath": "/var/run/secret"}]
-    script = ("df -m /dev/shm | tail -1 | awk '{print $2}'; touch /scratch/deep/x; "
-              "cat /etc/conf/k /var/run/secret/p")
+    mounts = [
+        {"name": "shm", "mountPath": "/dev/shm"},
+        {"name": "tmp", "mountPath": "/scratch/deep"},
+        {"name": "c", "mountPath": "/etc/conf"},
+        {"name": "s", "mountPath": "/var/run/secret"},
+    ]
+    script = (
+        "df -m /dev/shm | tail -1 | awk '{print $2}'; touch /scratch/deep/x; "
+        "cat /etc/conf/k /var/run/secret/p"
+    )
     space.run("vol", "sh", "-c", script, pod={"volumes": volumes}, container={"volumeMounts": mounts})
     space.ended("vol")
     assert space.log(space.pod("vol")) == "32\nfrom-mapsecret\n"
@@ -81,10 +88,13 @@ def test_variables_are_expanded_and_nothing_of_the_host_leaks(
     space: Space, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOST_ONLY", "leak")
-    env = [{"name": "A", "value": "one"}, {"name": "B", "value": "$(A)-two $$(A) $(NONE)"},
-           {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
-           {"name": "TIER", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['tier']"}}},
-           {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]
+    env = [
+        {"name": "A", "value": "one"},
+        {"name": "B", "value": "$(A)-two $$(A) $(NONE)"},
+        {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+        {"name": "TIER", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['tier']"}}},
+        {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+    ]
     space.run("env", "env", container={"env": env})
     space.ended("env")
     seen = dict(line.split("=", 1) for line in space.log(space.pod("env")).splitlines())
@@ -133,8 +143,13 @@ def test_a_container_over_its_memory_limit_is_killed(space: Space) -> None:
 def test_the_termination_message_is_what_the_container_wrote(space: Space) -> None:
     space.run("says", "sh", "-c", "echo '{\"model_id\": 456}' > /dev/termination-log")
     assert json.loads(space.exit(space.pod("says")).message) == {"model_id": 456}
-    space.run("logs", "sh", "-c", "echo why it broke; exit 1",
-              container={"terminationMessagePolicy": "FallbackToLogsOnError"})
+    space.run(
+        "logs",
+        "sh",
+        "-c",
+        "echo why it broke; exit 1",
+        container={"terminationMessagePolicy": "FallbackToLogsOnError"},
+    )
     assert space.exit(space.pod("logs")).message == "why it broke"
 
 
@@ -152,6 +167,7 @@ def test_deleting_a_pod_sends_term_and_kills_after_the_grace_period(space: Space
             states = event["object"]["status"].get("containerStatuses") or [{"state": {}}]
             if "terminated" in states[0]["state"]:
                 ends.append(states[0]["state"]["terminated"]["exitCode"])
+
     follower = threading.Thread(target=follow)
     follower.start()
     began = time.monotonic()
@@ -164,8 +180,12 @@ def test_deleting_a_pod_sends_term_and_kills_after_the_grace_period(space: Space
 
 
 def watched(space: Space, pod: Any) -> list[Obj]:
-    stream = Watch().stream(space.core.list_namespaced_pod, space.name, timeout_seconds=3,
-                                  field_selector=f"metadata.name={pod.metadata.name}")
+    stream = Watch().stream(
+        space.core.list_namespaced_pod,
+        space.name,
+        timeout_seconds=3,
+        field_selector=f"metadata.name={pod.metadata.name}",
+    )
     return [{"type": e["type"], "object": e["raw_object"]} for e in stream]
 
 
@@ -173,9 +193,14 @@ def test_a_polite_process_ends_with_143(space: Space) -> None:
     space.run("polite", "sleep", "100", spec={"backoffLimit": 5, "activeDeadlineSeconds": 60})
     pod = space.running("polite")
     seen: list[int] = []
-    follower = threading.Thread(target=lambda: seen.extend(
-        s["state"]["terminated"]["exitCode"] for e in watched(space, pod)
-        for s in e["object"]["status"].get("containerStatuses") or [] if "terminated" in s["state"]))
+    follower = threading.Thread(
+        target=lambda: seen.extend(
+            s["state"]["terminated"]["exitCode"]
+            for e in watched(space, pod)
+            for s in e["object"]["status"].get("containerStatuses") or []
+            if "terminated" in s["state"]
+        )
+    )
     follower.start()
     space.batch.patch_namespaced_job("polite", space.name, {"spec": {"suspend": True}})
     follower.join(timeout=10)
@@ -200,6 +225,7 @@ def test_an_image_that_cannot_be_pulled_is_told(space: Space) -> None:
         states = space.pod("image").status.container_statuses
         found = states[0].state.waiting if states else None
         return found if found and found.reason == "ImagePullBackOff" else None
+
     assert "registry.invalid/missing:1" in wait_for(waiting).message
     with pytest.raises(client.ApiException) as caught:
         space.log(space.pod("image"))
@@ -207,8 +233,12 @@ def test_an_image_that_cannot_be_pulled_is_told(space: Space) -> None:
 
 
 def test_init_containers_run_first_and_their_failure_is_the_pods(space: Space) -> None:
-    init = {"name": "setup", "image": "busybox", "command": ["sh", "-c", "echo ready > /scratch/x"],
-            "volumeMounts": [{"name": "s", "mountPath": "/scratch"}]}
+    init = {
+        "name": "setup",
+        "image": "busybox",
+        "command": ["sh", "-c", "echo ready > /scratch/x"],
+        "volumeMounts": [{"name": "s", "mountPath": "/scratch"}],
+    }
     pod = {"initContainers": [init], "volumes": [{"name": "s", "emptyDir": {}}]}
     space.run("init", "cat", "/scratch/x", pod=pod, container={"volumeMounts": init["volumeMounts"]})
     assert space.ended("init").type == "Complete"
@@ -218,20 +248,30 @@ def test_init_containers_run_first_and_their_failure_is_the_pods(space: Space) -
 
 
 def test_pods_of_a_headless_service_find_each_other_by_name(space: Space) -> None:
-    space.core.create_namespaced_service(space.name, {"metadata": {"name": "ring"}, "spec": {
-        "clusterIP": "None", "selector": {"job-name": "ring"}}})
-    script = ("import os, socket, time\n"
-              "if os.environ['JOB_COMPLETION_INDEX'] == '0':\n"
-              "    server = socket.create_server(('0.0.0.0', 29511)); server.accept()[0].sendall(b'hello')\n"
-              "else:\n"
-              "    until = time.monotonic() + 10\n"
-              "    while time.monotonic() < until:\n"
-              "        try:\n"
-              "            print(socket.create_connection(('ring-0.ring', 29511)).recv(5).decode()); break\n"
-              "        except OSError: time.sleep(0.05)\n"
-              "socket.getaddrinfo(socket.gethostname(), None)\n")
-    space.run("ring", "python", "-c", script, pod={"subdomain": "ring"},
-              spec={"completionMode": "Indexed", "completions": 2, "parallelism": 2})
+    space.core.create_namespaced_service(
+        space.name,
+        {"metadata": {"name": "ring"}, "spec": {"clusterIP": "None", "selector": {"job-name": "ring"}}},
+    )
+    script = (
+        "import os, socket, time\n"
+        "if os.environ['JOB_COMPLETION_INDEX'] == '0':\n"
+        "    server = socket.create_server(('0.0.0.0', 29511)); server.accept()[0].sendall(b'hello')\n"
+        "else:\n"
+        "    until = time.monotonic() + 10\n"
+        "    while time.monotonic() < until:\n"
+        "        try:\n"
+        "            print(socket.create_connection(('ring-0.ring', 29511)).recv(5).decode()); break\n"
+        "        except OSError: time.sleep(0.05)\n"
+        "socket.getaddrinfo(socket.gethostname(), None)\n"
+    )
+    space.run(
+        "ring",
+        "python",
+        "-c",
+        script,
+        pod={"subdomain": "ring"},
+        spec={"completionMode": "Indexed", "completions": 2, "parallelism": 2},
+    )
     assert space.ended("ring").type == "Complete"
     assert "".join(space.log(p) for p in space.pods("ring")) == "hello\n"
 

@@ -26,8 +26,14 @@ def test_a_job_goes_on_through_a_kill_and_runs_once(fresh: Fresh) -> None:
     folder = space.claim("work")
     pod, container = mounted("work", "/work")
     for name in ("outlives", "ends-alone"):
-        space.run(name, "sh", "-c", ONCE.replace("runs", name).replace("/go", f"/go-{name}"), pod=pod,
-                  container=container)
+        space.run(
+            name,
+            "sh",
+            "-c",
+            ONCE.replace("runs", name).replace("/go", f"/go-{name}"),
+            pod=pod,
+            container=container,
+        )
         space.running(name)
     version = int(space.job("outlives").metadata.resource_version)
     cluster.end(signal.SIGKILL)
@@ -60,12 +66,14 @@ def test_kills_in_the_middle_of_many_starts_lose_and_double_nothing(fresh: Fresh
         container=container,
         spec={"completionMode": "Indexed", "completions": 30, "parallelism": 10},
     )
+
     def ran() -> list[int]:
         runs = folder / "runs"
         return list(map(int, runs.read_text().split())) if runs.exists() else []
 
     def at_least(count: int) -> Callable[[], bool]:
         return lambda: len(ran()) >= count
+
     for least in (1, 8, 16):
         wait_for(at_least(least))
         cluster.end(signal.SIGKILL)

@@ -16,8 +16,13 @@ NOW = parse_time("2026-01-01T12:00:00Z")
 
 
 def job(status: Obj | None = None, **spec: Any) -> Obj:
-    base = {"parallelism": 1, "completions": 1, "backoffLimit": 6, "completionMode": "NonIndexed",
-            "template": {"spec": {"restartPolicy": "Never"}}}
+    base = {
+        "parallelism": 1,
+        "completions": 1,
+        "backoffLimit": 6,
+        "completionMode": "NonIndexed",
+        "template": {"spec": {"restartPolicy": "Never"}},
+    }
     return {
         "metadata": {"name": "j", "namespace": "n", "uid": "u"},
         "spec": {**base, **spec},
@@ -36,10 +41,17 @@ def pod(
     **metadata: Any,
 ) -> Obj:
     ended = {"terminated": {"exitCode": code, "finishedAt": stamp(NOW - timedelta(seconds=ago))}}
-    made: Obj = {"metadata": {"name": name, "namespace": "n", "creationTimestamp": stamp(NOW),
-                              "finalizers": [] if counted else [TRACKING],
-                              "annotations": {} if index is None else {INDEX: str(index)}, **metadata},
-                 "status": {"phase": phase}}
+    made: Obj = {
+        "metadata": {
+            "name": name,
+            "namespace": "n",
+            "creationTimestamp": stamp(NOW),
+            "finalizers": [] if counted else [TRACKING],
+            "annotations": {} if index is None else {INDEX: str(index)},
+            **metadata,
+        },
+        "status": {"phase": phase},
+    }
     if phase in ("Succeeded", "Failed"):
         made["status"]["containerStatuses"] = [{"name": "main", "state": ended}]
     return made
@@ -102,8 +114,11 @@ def test_a_deadline_is_waited_for_and_then_kept() -> None:
 
 
 def test_a_finished_job_is_removed_when_its_time_is_over() -> None:
-    done = {"conditions": [{"type": "Complete", "status": "True",
-                            "lastTransitionTime": stamp(NOW - timedelta(seconds=60))}]}
+    done = {
+        "conditions": [
+            {"type": "Complete", "status": "True", "lastTransitionTime": stamp(NOW - timedelta(seconds=60))}
+        ]
+    }
     assert decide(job(done, ttlSecondsAfterFinished=100), [], NOW, 10).again == 40
     assert decide(job(done, ttlSecondsAfterFinished=60), [], NOW, 10).remove
 

@@ -16,10 +16,19 @@ from infra.local.kubernetes.values import age, parse_time, quantity, stamp
 STRATEGIC = "application/strategic-merge-patch+json"
 
 
-@pytest.mark.parametrize(("text", "value"), [
-    ("1", Decimal(1)), ("500m", Decimal("0.5")), ("2Gi", Decimal(2 * 2 ** 30)), ("1.5k", Decimal(1500)),
-    ("1e3", Decimal(1000)), ("1E", Decimal(10) ** 18), (4, Decimal(4)), ("128974848", Decimal(128974848)),
-])
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1", Decimal(1)),
+        ("500m", Decimal("0.5")),
+        ("2Gi", Decimal(2 * 2**30)),
+        ("1.5k", Decimal(1500)),
+        ("1e3", Decimal(1000)),
+        ("1E", Decimal(10) ** 18),
+        (4, Decimal(4)),
+        ("128974848", Decimal(128974848)),
+    ],
+)
 def test_a_quantity_is_read_as_kubernetes_reads_it(text: object, value: Decimal) -> None:
     assert quantity(text) == value
 
@@ -93,18 +102,29 @@ def test_a_strategic_merge_knows_items_by_their_key() -> None:
         "metadata": {"finalizers": ["a"]},
         "spec": {"containers": [{"name": "a", "image": "1"}, {"name": "b"}]},
     }
-    patch = {"metadata": {"finalizers": ["b"], "$deleteFromPrimitiveList/finalizers": ["a"]}, "spec": {
-        "$setElementOrder/containers": [{"name": "a"}],
-        "containers": [{"name": "a", "image": "2"}, {"name": "b", "$patch": "delete"}]}}
+    patch = {
+        "metadata": {"finalizers": ["b"], "$deleteFromPrimitiveList/finalizers": ["a"]},
+        "spec": {
+            "$setElementOrder/containers": [{"name": "a"}],
+            "containers": [{"name": "a", "image": "2"}, {"name": "b", "$patch": "delete"}],
+        },
+    }
     new = apply_patch(old, STRATEGIC, patch)
     assert new["spec"] == {"containers": [{"name": "a", "image": "2"}]}
     assert "b" in new["metadata"]["finalizers"]
 
 
-@pytest.mark.parametrize("operation", [
-    {"op": "remove", "path": "/none"}, {"op": "test", "path": "/a", "value": 2}, {"op": "jump", "path": "/a"},
-    {"op": "add", "path": "a"}, {"path": "/a"}, {"op": "replace", "path": "/l/9", "value": 1},
-])
+@pytest.mark.parametrize(
+    "operation",
+    [
+        {"op": "remove", "path": "/none"},
+        {"op": "test", "path": "/a", "value": 2},
+        {"op": "jump", "path": "/a"},
+        {"op": "add", "path": "a"},
+        {"path": "/a"},
+        {"op": "replace", "path": "/l/9", "value": 1},
+    ],
+)
 def test_a_json_patch_that_does_not_fit_is_refused(operation: dict[str, Any]) -> None:
     with pytest.raises(ApiError) as caught:
         apply_patch({"a": 1, "l": [1]}, "application/json-patch+json", [operation])
@@ -112,7 +132,13 @@ def test_a_json_patch_that_does_not_fit_is_refused(operation: dict[str, Any]) ->
 
 
 def test_json_patches_move_copy_and_append() -> None:
-    operations = [{"op": "add", "path": "/l/-", "value": 2}, {"op": "copy", "from": "/l", "path": "/m"},
-                  {"op": "move", "from": "/a~1b", "path": "/c"}]
-    assert apply_patch({"l": [1], "a/b": 3}, "application/json-patch+json", operations) == \
-        {"l": [1, 2], "m": [1, 2], "c": 3}
+    operations = [
+        {"op": "add", "path": "/l/-", "value": 2},
+        {"op": "copy", "from": "/l", "path": "/m"},
+        {"op": "move", "from": "/a~1b", "path": "/c"},
+    ]
+    assert apply_patch({"l": [1], "a/b": 3}, "application/json-patch+json", operations) == {
+        "l": [1, 2],
+        "m": [1, 2],
+        "c": 3,
+    }

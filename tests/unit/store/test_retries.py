@@ -12,10 +12,10 @@ import pytest
 from botocore.exceptions import BotoCoreError, EndpointConnectionError, ParamValidationError, ReadTimeoutError
 
 from chalicelib.domain.states import Status
-from chalicelib.errors import StaleRecord, StoreUnavailable
+from chalicelib.errors import StaleRecord, StoreRejected, StoreUnavailable
 from chalicelib.services.ports import Idempotency, ListQuery
 from chalicelib.store.dynamo import DynamoStore, StoreOptions
-from chalicelib.store.table import ATTEMPTS, BACKOFF_LIMIT_SECONDS, StoreRejected
+from chalicelib.store.table import ATTEMPTS, BACKOFF_LIMIT_SECONDS
 from tests.unit.store.support import START, Bench, a_job, cancelled, client_error, deleted, moved
 
 TRANSACT = "transact_write_items"
