@@ -7,6 +7,9 @@ from typing import Any
 
 import botocore.session
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib.errors import FunctionUnavailable
 
 # The sync λ takes EventBridge's scheduled events; a kick is one without a time.
 KICK = {
@@ -23,7 +26,7 @@ KICK = {
 
 
 class LambdaKick:
-    """Invokes the function `name` asynchronously."""
+    """Invokes the function `name` asynchronously. Raises FunctionUnavailable."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -33,4 +36,7 @@ class LambdaKick:
         if self._lambda is None:
             config = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard"})
             self._lambda = botocore.session.get_session().create_client("lambda", config=config)
-        self._lambda.invoke(FunctionName=self._name, InvocationType="Event", Payload=json.dumps(KICK))
+        try:
+            self._lambda.invoke(FunctionName=self._name, InvocationType="Event", Payload=json.dumps(KICK))
+        except (BotoCoreError, ClientError) as error:
+            raise FunctionUnavailable(f"{self._name} cannot be invoked: {error}") from error

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from chalicelib.services.submission import Submission
     from chalicelib.services.sync import Sync
 
-# ruff: noqa: PLC0415 (what a function does not use, it does not import: see docs/performance in CONTRIBUTING)
+# ruff: noqa: PLC0415 (what a function does not use, it does not import)
 
 
 def utc_now() -> datetime:

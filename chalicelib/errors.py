@@ -9,7 +9,7 @@ TrainyardError
 ├── NotFound                JobNotFound, PodNotFound
 ├── Conflict                JobFinished, IdempotencyConflict
 ├── StaleRecord             the record changed since it was read: reload, decide again
-├── Retryable               StoreUnavailable, ClusterUnavailable: the same call may succeed later;
+├── Retryable               StoreUnavailable, FunctionUnavailable, ClusterUnavailable: try again later;
 │                           ClusterForbids, NamespaceMissing: once an admin has mended it
 ├── StoreRejected           DynamoDB refuses the request for good
 └── ClusterRejected         Kubernetes refuses the object for good
@@ -156,6 +156,10 @@ class Retryable(TrainyardError):
 
 class StoreUnavailable(Retryable):
     """DynamoDB throttled, conflicted or failed beyond the retries."""
+
+
+class FunctionUnavailable(Retryable):
+    """Another of our functions could not be woken."""
 
 
 class ClusterUnavailable(Retryable):

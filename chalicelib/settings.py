@@ -7,8 +7,10 @@ setting fails at its first call and not at the first job.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from types import UnionType
 from typing import Any
 
 from chalicelib.domain.job import Resources
@@ -17,6 +19,22 @@ from chalicelib.domain.pools import Pool
 DEFAULT_IMAGES = {
     "pytorch": "pytorch/pytorch:2.8.0-cuda12.8-cudnn9-runtime",
     "tensorflow": "tensorflow/tensorflow:2.20.0-gpu",
+}
+_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_POOL_FIELDS: Mapping[str, type | UnionType] = {
+    "cluster": str,
+    "namespace": str,
+    "queues": list,
+    "node_selector": dict,
+    "tolerations": list,
+    "gpu_resource": str,
+    "default_resources": dict,
+    "images": dict,
+    "workspace_claim": str,
+    "dataset_claim": str,
+    "priority_classes": bool,
+    "run_as": int | None,
 }
 
 
@@ -44,22 +62,19 @@ class Settings:
     sync_function: str  # the sync λ's name, to kick it; empty: nothing to kick
     sync_interval_seconds: float
     sync_lease_seconds: int
-    cluster_timeout_seconds: float
-
-    @property
-    def default_pool(self) -> str:
-        return next(iter(self.pools))
+    cluster_timeout_seconds: float  # at most 5: domain.decide.SUBMISSION_LASTS builds on it
 
 
 def load(environ: Mapping[str, str]) -> Settings:
     """Read the settings out of `environ`. Raises InvalidSetting."""
     read = _Reader(environ)
+    clusters = read.clusters("CLUSTERS", {"default": {}})
     return Settings(
-        instance=read.text("INSTANCE", "trainyard"),
+        instance=read.label("INSTANCE", "trainyard"),
         jobs_table=read.text("JOBS_TABLE", "trainyard-jobs"),
-        pools=read.pools("POOLS", {"default": {"cluster": "default"}}),
-        images=read.json("IMAGES", DEFAULT_IMAGES),
-        clusters=read.json("CLUSTERS", {"default": {}}),
+        pools=read.pools("POOLS", {"default": {"cluster": "default"}}, clusters),
+        images=read.texts("IMAGES", DEFAULT_IMAGES),
+        clusters=clusters,
         jwt_issuer=read.text("JWT_ISSUER", "trainyard"),
         jwt_audience=read.text("JWT_AUDIENCE", "trainyard"),
         jwks_url=read.text("JWKS_URL", ""),
@@ -69,18 +84,26 @@ def load(environ: Mapping[str, str]) -> Settings:
         finished_job_ttl_seconds=read.whole("FINISHED_JOB_TTL_SECONDS", 24 * 3600),
         stop_grace_seconds=read.whole("STOP_GRACE_SECONDS", 30),
         sync_function=read.text("SYNC_FUNCTION", ""),
-        sync_interval_seconds=read.seconds("SYNC_INTERVAL_SECONDS", 2.0),
+        sync_interval_seconds=read.seconds("SYNC_INTERVAL_SECONDS", 2.0, most=20.0),
         sync_lease_seconds=read.whole("SYNC_LEASE_SECONDS", 20),
-        cluster_timeout_seconds=read.seconds("CLUSTER_TIMEOUT_SECONDS", 10.0),
+        cluster_timeout_seconds=read.seconds("CLUSTER_TIMEOUT_SECONDS", 5.0, most=5.0),
     )
 
 
 class _Reader:
+    """Reads and checks; a variable that is empty counts as not set."""
+
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
 
     def text(self, name: str, default: str) -> str:
-        return self._environ.get(f"TRAINYARD_{name}", default)
+        return self._environ.get(f"TRAINYARD_{name}") or default
+
+    def label(self, name: str, default: str) -> str:
+        text = self.text(name, default)
+        if not _LABEL.fullmatch(text):
+            raise InvalidSetting(f"TRAINYARD_{name}={text!r}: a Kubernetes label's value is allowed")
+        return text
 
     def whole(self, name: str, default: int) -> int:
         text = self.text(name, str(default))
@@ -88,14 +111,14 @@ class _Reader:
             raise InvalidSetting(f"TRAINYARD_{name}={text!r}: a whole number from 1 is allowed")
         return int(text)
 
-    def seconds(self, name: str, default: float) -> float:
+    def seconds(self, name: str, default: float, most: float) -> float:
         text = self.text(name, str(default))
         try:
             value = float(text)
         except ValueError:
             value = -1.0
-        if not 0 < value < 1e6:
-            raise InvalidSetting(f"TRAINYARD_{name}={text!r}: a number of seconds above 0 is allowed")
+        if not 0 < value <= most:
+            raise InvalidSetting(f"TRAINYARD_{name}={text!r}: seconds above 0, at most {most:g}, are allowed")
         return value
 
     def json(self, name: str, default: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -110,24 +133,55 @@ class _Reader:
             raise InvalidSetting(f"TRAINYARD_{name}: a JSON object with at least one entry is allowed")
         return value
 
-    def pools(self, name: str, default: Mapping[str, Any]) -> Mapping[str, Pool]:
-        return {key: _pool(name, key, value) for key, value in self.json(name, default).items()}
+    def texts(self, name: str, default: Mapping[str, str]) -> Mapping[str, str]:
+        value = self.json(name, default)
+        if wrong := [key for key, text in value.items() if not isinstance(text, str) or not text]:
+            raise InvalidSetting(f"TRAINYARD_{name}.{wrong[0]}: a text is allowed")
+        return value
+
+    def clusters(self, name: str, default: Mapping[str, Any]) -> Mapping[str, Mapping[str, str]]:
+        value = self.json(name, default)
+        for key, settings in value.items():
+            if not isinstance(settings, dict) or set(settings) - {"kubeconfig", "context"}:
+                raise InvalidSetting(f"TRAINYARD_{name}.{key}: kubeconfig and context are allowed")
+        return value
+
+    def pools(self, name: str, default: Mapping[str, Any], clusters: Mapping[str, Any]) -> Mapping[str, Pool]:
+        pools = {
+            key: _pool(f"TRAINYARD_{name}.{key}", key, value)
+            for key, value in self.json(name, default).items()
+        }
+        for key, pool in pools.items():
+            if pool.cluster not in clusters:
+                known = ", ".join(sorted(clusters))
+                raise InvalidSetting(f"TRAINYARD_{name}.{key}.cluster={pool.cluster!r}: known are {known}")
+        return pools
 
 
 def _pool(variable: str, pool_id: str, value: Any) -> Pool:
     if not isinstance(value, dict):
-        raise InvalidSetting(f"TRAINYARD_{variable}.{pool_id}: a JSON object is allowed")
-    known = {field.name for field in fields(Pool)} - {"id"}
-    if unknown := set(value) - known:
-        raise InvalidSetting(
-            f"TRAINYARD_{variable}.{pool_id}: unknown {sorted(unknown)}; known are {sorted(known)}"
-        )
+        raise InvalidSetting(f"{variable}: a JSON object is allowed")
+    if unknown := set(value) - set(_POOL_FIELDS):
+        raise InvalidSetting(f"{variable}: unknown {sorted(unknown)}; known are {sorted(_POOL_FIELDS)}")
+    for name, setting in value.items():
+        if not isinstance(setting, _POOL_FIELDS[name]):
+            raise InvalidSetting(
+                f"{variable}.{name}={setting!r}: another type is allowed; see docs/settings.md"
+            )
     settings = dict(value)
     try:
         if "default_resources" in settings:
             settings["default_resources"] = Resources(**settings["default_resources"])
         if "queues" in settings:
             settings["queues"] = tuple(settings["queues"])
-        return Pool(id=pool_id, **settings)
-    except TypeError as error:
-        raise InvalidSetting(f"TRAINYARD_{variable}.{pool_id}: {error}") from error
+        pool = Pool(id=pool_id, **settings)
+        patterns = (
+            pool.namespace.format(tenant="t"),
+            pool.workspace_claim.format(id=1),
+            pool.dataset_claim.format(id=1),
+        )
+    except (TypeError, KeyError, IndexError, ValueError) as error:
+        raise InvalidSetting(f"{variable}: {error!r}") from error
+    if wrong := [text for text in patterns if not _NAME.fullmatch(text)]:
+        raise InvalidSetting(f"{variable}: {wrong[0]!r} cannot be a name in Kubernetes")
+    return pool

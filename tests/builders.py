@@ -72,8 +72,6 @@ def workload(*pods: Pod, **changes: Any) -> Workload:
     values: dict[str, Any] = {
         "job_id": JOB_ID,
         "namespace": NAMESPACE,
-        "created_at": NOW,
-        "labels": {},
         "pods": pods,
     }
     return Workload(**(values | changes))

@@ -10,8 +10,7 @@ from typing import Any
 from chalicelib.domain.observed import Pod, Workload
 from chalicelib.domain.pools import Pool
 from chalicelib.errors import NamespaceMissing, PodNotFound
-from chalicelib.services.ports import Event
-from tests.builders import NOW
+from chalicelib.services.ports import Event, LogTail
 
 
 class FakeCluster:
@@ -41,12 +40,7 @@ class FakeCluster:
             raise NamespaceMissing(metadata["namespace"])
         if metadata["name"] not in self.jobs:
             self.created.append(metadata["name"])
-            self.jobs[metadata["name"]] = Workload(
-                job_id=metadata["name"],
-                namespace=metadata["namespace"],
-                created_at=NOW,
-                labels=metadata["labels"],
-            )
+            self.jobs[metadata["name"]] = Workload(job_id=metadata["name"], namespace=metadata["namespace"])
         self._leave("submit")
 
     def delete(self, namespace: str, name: str) -> None:
@@ -66,12 +60,16 @@ class FakeCluster:
         self._enter("workload")
         return self.jobs.get(job_id)
 
-    def log_tail(self, namespace: str, pod: str, lines: int) -> Sequence[tuple[str, str]]:
+    def pods(self, namespace: str, job_id: str) -> Sequence[Pod]:
         del namespace
+        return self.jobs[job_id].pods if job_id in self.jobs else ()
+
+    def log_tail(self, namespace: str, pod: str, lines: int, limit_bytes: int) -> LogTail:
+        del namespace, limit_bytes
         if pod not in self.logs:
             raise PodNotFound(pod)
         stamped = [(f"2026-01-26T10:00:{i % 60:02}.{i:09}Z", line) for i, line in enumerate(self.logs[pod])]
-        return stamped[-lines:]
+        return LogTail(stamped[-lines:], cut=False)
 
     def events(self, namespace: str, names: Sequence[str]) -> Sequence[Event]:
         del namespace

@@ -81,16 +81,18 @@ def unknown_names(given: Mapping[str, Any], settings: Settings, dialect: Dialect
     so that a caller hears of all that is wrong at once."""
     names = {field: given.get(dialect.names.get(field, field)) for field in ("pool", "queue", "framework")}
     texts = {field: value for field, value in names.items() if isinstance(value, str) and value}
-    framework, pool = texts.get("framework"), texts.get("pool")
-    probes = [JobRequest(name="-", image="-", command=["-"], pool=pool, queue=texts.get("queue"))]
-    if framework:
-        known = pool if pool in settings.pools else None
-        probes.append(JobRequest(name="-", script_path="/-", framework=framework, pool=known))
-    for probe in probes:
-        try:
-            resolve(probe, settings.pools, settings.images)
-        except InvalidRequest as error:
-            yield from (_renamed(wrong, dialect) for wrong in error.errors)
+    try:
+        probe = JobRequest(
+            name="-",
+            image="-",
+            command=["-"],
+            pool=texts.get("pool"),
+            queue=texts.get("queue"),
+            framework=texts.get("framework"),
+        )
+        resolve(probe, settings.pools, settings.images)
+    except InvalidRequest as error:
+        yield from (_renamed(wrong, dialect) for wrong in error.errors)
 
 
 def _renamed(error: FieldError, dialect: Dialect) -> FieldError:

@@ -39,7 +39,7 @@ def jobs_create(call: Call) -> Response:
         data = {"dryRun": True, "manifests": made.manifests}
         return answer(success(data=data, message=say("dry_run", call.language)))
     data = {"jobId": made.id, "jobName": made.spec.name}
-    return answer(success(data=data, message=say("jobs.created", call.language)))
+    return answer(success(data=data, message=say("created", call.language)))
 
 
 @bp.route(JOB, methods=["GET"], authorizer=authorizer, content_types=ANY_TYPE)

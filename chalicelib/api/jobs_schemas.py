@@ -12,7 +12,7 @@ from pydantic.alias_generators import to_camel
 
 from chalicelib.api import fields
 from chalicelib.api.creation import CreateFields, Creation, unknown_names
-from chalicelib.api.requests import check_depth, check_known
+from chalicelib.api.requests import depth_errors, unknown_errors
 from chalicelib.api.responses import Dialect, Failure, timestamp
 from chalicelib.api.strict_json import Parsed
 from chalicelib.domain.job import Job, JobSpec, JobSummary
@@ -75,13 +75,18 @@ class ListBody(fields.Fields):
     def list_query(self, settings: Settings) -> ListQuery:
         """The service's query. Raises InvalidRequest for names that do not exist, and times in disorder."""
         page, size = self.page_number or 1, self.page_size or 20
-        check_depth(("pageNumber", page), size)
-        check_known("resourcePoolId", self.resource_pool_id, settings.pools)
-        pools = [settings.pools[self.resource_pool_id]] if self.resource_pool_id else settings.pools.values()
-        check_known("queue", self.queue, (queue for pool in pools for queue in pool.queues))
+        pool = settings.pools.get(self.resource_pool_id or "")
+        pools = [pool] if pool else settings.pools.values()
         end = self.end_time
+        wrong = [
+            *depth_errors("pageNumber", page, size),
+            *unknown_errors("resourcePoolId", self.resource_pool_id, settings.pools),
+            *unknown_errors("queue", self.queue, (queue for pool in pools for queue in pool.queues)),
+        ]
         if end and self.start_time and end < self.start_time:
-            raise InvalidRequest([FieldError("endTime", "time_order", str(end), {"other": "startTime"})])
+            wrong.append(FieldError("endTime", "time_order", str(end), {"other": "startTime"}))
+        if wrong:
+            raise InvalidRequest(wrong)
         if end and not end.microsecond:
             end += timedelta(microseconds=999_999)  # answers show whole seconds: the whole second is meant
         return ListQuery(

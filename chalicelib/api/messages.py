@@ -24,10 +24,9 @@ class Language(StrEnum):
 # key: (zh, en)
 MESSAGES: Mapping[str, tuple[str, str]] = {
     "success": ("success", "success"),
-    "training_v1.created": ("训练任务创建成功", "Training job created"),
+    "created": ("训练任务创建成功", "Training job created"),
     "training_v1.stopping": ("训练任务停止中", "Training job is stopping"),
     "training_v1.deleted": ("训练任务删除成功", "Training job deleted"),
-    "jobs.created": ("训练任务创建成功", "Training job created"),
     "jobs.stopped": ("任务已停止", "Job stopped"),
     "jobs.deleted": ("任务已删除", "Job deleted"),
     "dry_run": ("校验通过，未创建任务", "The request is valid; nothing was created"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from chalice.app import MultiDict, Request
 from pydantic_core import PydanticCustomError
@@ -133,14 +133,14 @@ def pod_name(text: str) -> str:
     return text
 
 
-def check_depth(page: tuple[str, int], page_size: int) -> None:
-    """Raise InvalidRequest for a page that lies too deep; `page` is its parameter's name and value."""
-    if page[1] * page_size > MAX_PAGE_DEPTH:
-        raise InvalidRequest([FieldError(page[0], "page_depth", page[1], {"high": MAX_PAGE_DEPTH})])
+def depth_errors(field: str, page: int, page_size: int) -> Iterator[FieldError]:
+    """Says so if a page lies too deep."""
+    if page * page_size > MAX_PAGE_DEPTH:
+        yield FieldError(field, "page_depth", page, {"high": MAX_PAGE_DEPTH})
 
 
-def check_known(field: str, value: str | None, known: Iterable[str]) -> None:
-    """Raise InvalidRequest, listing the known names, unless `value` is None or one of them."""
+def unknown_errors(field: str, value: str | None, known: Iterable[str]) -> Iterator[FieldError]:
+    """Lists the known names, unless `value` is None or one of them."""
     names = sorted(set(known))
     if value is not None and value not in names:
-        raise InvalidRequest([FieldError(field, "unknown", value, names)])
+        yield FieldError(field, "unknown", value, names)

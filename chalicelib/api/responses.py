@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +17,7 @@ from chalicelib.api.requests import Call
 from chalicelib.api.strict_json import is_unicode
 from chalicelib.domain.states import Status
 from chalicelib.errors import FieldError, InvalidRequest, TrainyardError
+from chalicelib.services.output import Lines
 
 log = logging.getLogger(__name__)
 
@@ -110,11 +111,11 @@ def timestamp(moment: datetime | None) -> str | None:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
 
 
-def fitting(lines: Sequence[str]) -> tuple[list[str], bool]:
+def fitting(log: Lines) -> tuple[list[str], bool]:
     """The newest of the lines that one answer can carry, and whether anything had to be left out."""
     kept: list[str] = []
     room = MAX_LOG_BYTES
-    for line in reversed(lines):
+    for line in reversed(log.texts):
         tail = line[-MAX_LINE_CHARS:]
         room -= len(json.dumps(json.dumps(tail, ensure_ascii=False)))
         if room < 0:
@@ -122,8 +123,8 @@ def fitting(lines: Sequence[str]) -> tuple[list[str], bool]:
         kept.append(tail)
         if len(tail) < len(line):
             break
-    whole = len(kept) == len(lines) and all(len(line) <= MAX_LINE_CHARS for line in lines)
-    return kept[::-1], not whole
+    whole = len(kept) == len(log.texts) and all(len(line) <= MAX_LINE_CHARS for line in log.texts)
+    return kept[::-1], log.cut or not whole
 
 
 def _failed(error: TrainyardError, dialect: Dialect, language: Language) -> Response:

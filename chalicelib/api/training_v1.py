@@ -30,7 +30,7 @@ def training_v1_create(call: Call) -> Response:
     if isinstance(made, Rendered):
         data = {"dry_run": True, "manifests": made.manifests}
         return answer(success(say("dry_run", call.language), data=data))
-    return answer(success(say("training_v1.created", call.language), data=schemas.created(made)), 201)
+    return answer(success(say("created", call.language), data=schemas.created(made)), 201)
 
 
 @bp.route(JOBS, methods=["GET"], authorizer=authorizer, content_types=ANY_TYPE)

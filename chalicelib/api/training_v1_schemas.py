@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 from chalicelib.api import fields
 from chalicelib.api.creation import CreateFields, Creation, unknown_names
-from chalicelib.api.requests import check_depth
+from chalicelib.api.requests import depth_errors
 from chalicelib.api.responses import Dialect, Failure, timestamp
 from chalicelib.api.strict_json import Parsed
 from chalicelib.domain.job import Job, JobSummary
 from chalicelib.domain.states import Status
-from chalicelib.errors import FieldError
+from chalicelib.errors import FieldError, InvalidRequest
 from chalicelib.services.ports import JobPage, ListQuery
 from chalicelib.settings import Settings
 
@@ -40,7 +40,8 @@ class ListParameters(fields.Fields):
     workspace_id: Annotated[int, fields.whole_text(1, 2**53 - 1)] | None = None
 
     def list_query(self) -> ListQuery:
-        check_depth(("page", self.page), self.page_size)
+        if wrong := list(depth_errors("page", self.page, self.page_size)):
+            raise InvalidRequest(wrong)
         return ListQuery(tenant=None, **self.model_dump())
 
 

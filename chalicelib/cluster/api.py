@@ -39,6 +39,7 @@ class KubernetesApi:
         from kubernetes.client.api_client import ApiClient  # noqa: PLC0415 (slow: see the module's docstring)
         from kubernetes.client.configuration import Configuration  # noqa: PLC0415
         from kubernetes.config import ConfigException, load_kube_config  # noqa: PLC0415
+        from yaml import YAMLError  # noqa: PLC0415
 
         configuration = Configuration()
         # A connection that the server closed is tried again, unless it carries a create: whether one is
@@ -46,7 +47,7 @@ class KubernetesApi:
         configuration.retries = Retry(total=1, connect=0, read=1, redirect=0)
         try:
             load_kube_config(path, context, client_configuration=configuration)  # type: ignore[no-untyped-call]
-        except (ConfigException, OSError) as error:
+        except (ConfigException, YAMLError, OSError, ValueError) as error:
             raise ClusterUnavailable(f"the kubeconfig cannot be used: {error}") from error
         return cls(ApiClient(configuration), timeout_seconds)
 
@@ -59,15 +60,22 @@ class KubernetesApi:
     def delete(self, path: str, body: Mapping[str, Any]) -> None:
         self._request("DELETE", path, None, body)
 
-    def text(self, path: str, query: Mapping[str, Any]) -> str:
-        """A body that is not JSON, such as a log; bytes that are not UTF-8 become U+FFFD."""
-        return self._request("GET", path, query).decode(errors="replace")
+    def patch(self, path: str, body: Mapping[str, Any]) -> None:
+        """Merge `body` into the object (RFC 7396)."""
+        self._request("PATCH", path, None, body)
+
+    def raw(self, path: str, query: Mapping[str, Any]) -> bytes:
+        """A body that is not JSON, such as a log."""
+        return self._request("GET", path, query)
 
     def items(self, path: str, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Every object of a list, read a page at a time."""
+        """Every object of a list, read a page at a time. Raises ClusterUnavailable when a page expired."""
         page_query = {**query, "limit": PAGE_SIZE}
         while True:
-            page = self.get(path, page_query)
+            try:
+                page = self.get(path, page_query)
+            except NotFoundInCluster as error:
+                raise ClusterUnavailable(f"there is no {path}") from error
             yield from page.get("items") or ()
             token = (page.get("metadata") or {}).get("continue")
             if not token:
@@ -79,7 +87,8 @@ class KubernetesApi:
     ) -> bytes:
         from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
 
-        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        content_type = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        headers = {"Accept": "application/json", "Content-Type": content_type}
         pairs = [(key, str(value)) for key, value in (query or {}).items()]
         method, url, headers, *_ = self._client.param_serialize(
             method, path, query_params=pairs, header_params=headers, auth_settings=["BearerToken"]

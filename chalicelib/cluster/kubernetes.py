@@ -10,12 +10,17 @@ from chalicelib.cluster import observe
 from chalicelib.cluster.api import AlreadyExists, KubernetesApi, NotFoundInCluster
 from chalicelib.domain import labels
 from chalicelib.domain.manifest import CONTAINER
-from chalicelib.domain.observed import Workload
+from chalicelib.domain.observed import Pod, Workload
 from chalicelib.domain.pools import Pool
-from chalicelib.errors import ClusterRejected, NamespaceMissing, PodNotFound
-from chalicelib.services.ports import Event
+from chalicelib.errors import (
+    ClusterForbids,
+    ClusterRejected,
+    ClusterUnavailable,
+    NamespaceMissing,
+    PodNotFound,
+)
+from chalicelib.services.ports import Event, LogTail
 
-LOG_BYTES = 8 * 1024**2  # of one pod, a request; a Lambda's answer ends at 6 MB anyway
 WARNINGS = 20  # Jobs without pods whose Events one list looks up
 EVENTS_OF = 20  # objects whose Events one call looks up
 
@@ -30,30 +35,30 @@ class KubernetesCluster:
         self._instance = instance
 
     def submit(self, manifests: Sequence[Mapping[str, Any]]) -> None:
-        owner: dict[str, Any] | None = None
-        for manifest in manifests:
-            metadata = {**manifest["metadata"], **({"ownerReferences": [owner]} if owner else {})}
-            standing = self._create({**manifest, "metadata": metadata})
-            owner = owner or {
-                "apiVersion": manifest["apiVersion"],
-                "kind": manifest["kind"],
-                "name": standing["metadata"]["name"],
-                "uid": standing["metadata"]["uid"],
-            }
+        job, *others = manifests
+        # What the Job needs comes before it, and is the Job's own as soon as there is one.
+        standing = [self._create(other) for other in others]
+        try:
+            owner = self._create(job)
+        except (ClusterRejected, ClusterForbids):
+            for other in others:
+                self._delete(other["kind"], job["metadata"]["namespace"], other["metadata"]["name"])
+            raise
+        for other in standing:
+            self._own(other, owner, job)
 
     def delete(self, namespace: str, name: str) -> None:
-        try:
-            self._api.delete(_path("Job", namespace, name), {"propagationPolicy": "Foreground"})
-        except NotFoundInCluster:
-            return
+        self._delete("Job", namespace, name)
 
     def workloads(self, pool: Pool) -> Iterator[Workload]:
         where = "" if pool.spans_tenants else f"/namespaces/{pool.namespace}"
-        selector = {"labelSelector": f"{labels.INSTANCE}={self._instance},{labels.POOL}={pool.id}"}
-        jobs = list(self._api.items(f"/apis/batch/v1{where}/jobs", selector))
-        pods: defaultdict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
-        for pod in self._api.items(f"/api/v1{where}/pods", selector):
-            pods[_key(pod)].append(pod)
+        own = f"{labels.INSTANCE}={self._instance},{labels.POOL}={pool.id},{labels.JOB}"
+        jobs = [
+            job for job in self._api.items(f"/apis/batch/v1{where}/jobs", _labelled(own)) if _is_named(job)
+        ]
+        pods: defaultdict[tuple[str, str], list[Pod]] = defaultdict(list)
+        for pod in self._api.items(f"/api/v1{where}/pods", _labelled(own)):
+            pods[_key(pod)].append(observe.pod(pod))
         warnings = WARNINGS
         for job in jobs:
             warning = None
@@ -68,20 +73,32 @@ class KubernetesCluster:
             return None
         if not self._is_ours(job):
             return None
-        selector = {"labelSelector": f"{labels.INSTANCE}={self._instance},{labels.JOB}={job_id}"}
-        pods = list(self._api.items(f"/api/v1/namespaces/{namespace}/pods", selector))
+        pods = self.pods(namespace, job_id)
         warning = self._warning(job) if _waits_for_pods(job) and not pods else None
         return observe.workload(job, pods, warning)
 
-    def log_tail(self, namespace: str, pod: str, lines: int) -> Sequence[tuple[str, str]]:
-        query = {"container": CONTAINER, "tailLines": lines, "timestamps": "true", "limitBytes": LOG_BYTES}
-        try:
-            text = self._api.text(f"/api/v1/namespaces/{namespace}/pods/{pod}/log", query)
-        except NotFoundInCluster as error:
-            raise PodNotFound(pod) from error
-        except ClusterRejected:
-            return ()  # 400: the container has not started
-        return [_stamped(line) for line in text.removesuffix("\n").split("\n") if line]
+    def pods(self, namespace: str, job_id: str) -> Sequence[Pod]:
+        own = f"{labels.INSTANCE}={self._instance},{labels.JOB}={job_id}"
+        found = self._api.items(f"/api/v1/namespaces/{namespace}/pods", _labelled(own))
+        return observe.oldest_first(map(observe.pod, found))
+
+    def log_tail(self, namespace: str, pod: str, lines: int, limit_bytes: int) -> LogTail:
+        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
+        query = {"container": CONTAINER, "timestamps": "true", "limitBytes": limit_bytes}
+        cut = False
+        while True:
+            try:
+                data = self._api.raw(path, {**query, "tailLines": lines})
+            except NotFoundInCluster as error:
+                raise PodNotFound(pod) from error
+            except ClusterRejected:
+                return LogTail((), cut=False)  # 400: the container has not started
+            if len(data) < limit_bytes or lines == 1:
+                break
+            # limitBytes counts from the oldest of the lines, and would cut off the newest.
+            lines, cut = max(1, lines // 4), True
+        text = data.decode(errors="replace").removesuffix("\n")
+        return LogTail([_stamped(line) for line in text.split("\n") if line], cut)
 
     def events(self, namespace: str, names: Sequence[str]) -> Sequence[Event]:
         found = [
@@ -99,10 +116,38 @@ class KubernetesCluster:
         except NotFoundInCluster as error:
             raise NamespaceMissing(namespace) from error
         except AlreadyExists:
-            standing = self._api.get(_path(kind, namespace, metadata["name"]))
+            standing = self._standing(kind, namespace, metadata["name"])
         if not self._is_ours(standing):
             raise ClusterRejected(f"{kind} {metadata['name']!r} exists already and is not this Trainyard's")
         return standing
+
+    def _standing(self, kind: str, namespace: str, name: str) -> dict[str, Any]:
+        try:
+            return self._api.get(_path(kind, namespace, name))
+        except NotFoundInCluster as error:
+            raise ClusterUnavailable(f"{kind} {name!r} was deleted while it was created") from error
+
+    def _delete(self, kind: str, namespace: str, name: str) -> None:
+        try:
+            self._api.delete(_path(kind, namespace, name), {"propagationPolicy": "Foreground"})
+        except NotFoundInCluster:
+            return
+
+    def _own(self, value: Mapping[str, Any], owner: Mapping[str, Any], job: Mapping[str, Any]) -> None:
+        metadata = value["metadata"]
+        if metadata.get("ownerReferences"):
+            return
+        reference = {
+            "apiVersion": job["apiVersion"],
+            "kind": job["kind"],
+            "name": owner["metadata"]["name"],
+            "uid": owner["metadata"]["uid"],
+        }
+        try:
+            path = _path("Service", metadata["namespace"], metadata["name"])
+            self._api.patch(path, {"metadata": {"ownerReferences": [reference]}})
+        except NotFoundInCluster as error:
+            raise ClusterUnavailable(f"{metadata['name']!r} was deleted while its job was created") from error
 
     def _is_ours(self, value: Mapping[str, Any]) -> bool:
         own = value["metadata"].get("labels") or {}
@@ -127,6 +172,15 @@ def _path(kind: str, namespace: str, name: str = "") -> str:
 def _key(value: Mapping[str, Any]) -> tuple[str, str]:
     metadata = value["metadata"]
     return metadata["namespace"], (metadata.get("labels") or {}).get(labels.JOB, metadata["name"])
+
+
+def _labelled(selector: str) -> dict[str, str]:
+    return {"labelSelector": selector}
+
+
+def _is_named(job: Mapping[str, Any]) -> bool:
+    """Whether it is the Job of the id that its label names, and not somebody's copy of it."""
+    return bool(job["metadata"]["name"] == job["metadata"]["labels"][labels.JOB])
 
 
 def _waits_for_pods(job: Mapping[str, Any]) -> bool:

@@ -17,8 +17,8 @@ from chalicelib.services.ports import Event
 Json = Mapping[str, Any]
 
 
-def workload(job: Json, pods: Iterable[Json], warning: str | None = None) -> Workload:
-    """One Job's JSON and its pods' JSON, in any order, as a Workload."""
+def workload(job: Json, pods: Iterable[Pod], warning: str | None = None) -> Workload:
+    """One Job's JSON as a Workload, with its pods, which may come in any order."""
     metadata, spec, status = job["metadata"], job.get("spec") or {}, job.get("status") or {}
     conditions = {c["type"]: c for c in status.get("conditions") or () if c.get("status") == "True"}
     outcome = next((kind for kind in Outcome if kind in conditions), None)
@@ -27,10 +27,7 @@ def workload(job: Json, pods: Iterable[Json], warning: str | None = None) -> Wor
     return Workload(
         job_id=metadata["labels"][labels.JOB],
         namespace=metadata["namespace"],
-        created_at=_time(metadata["creationTimestamp"]),
-        labels=metadata["labels"],
-        pods=tuple(sorted(map(pod, pods), key=lambda pod: (pod.created_at, pod.name))),
-        failed=status.get("failed") or 0,
+        pods=oldest_first(pods),
         suspended=bool(spec.get("suspend")),
         deleting="deletionTimestamp" in metadata,
         outcome=outcome,
@@ -39,6 +36,10 @@ def workload(job: Json, pods: Iterable[Json], warning: str | None = None) -> Wor
         finished_at=_time(finished) if outcome and finished else None,
         warning=warning,
     )
+
+
+def oldest_first(pods: Iterable[Pod]) -> tuple[Pod, ...]:
+    return tuple(sorted(pods, key=lambda pod: (pod.created_at, pod.name)))
 
 
 def pod(value: Json) -> Pod:
@@ -56,7 +57,6 @@ def pod(value: Json) -> Pod:
         created_at=_time(metadata["creationTimestamp"]),
         rank=int((metadata.get("annotations") or {}).get(labels.COMPLETION_INDEX) or 0),
         node=(value.get("spec") or {}).get("nodeName"),
-        deleting="deletionTimestamp" in metadata,
         reason=status.get("reason"),
         message=status.get("message"),
         unschedulable=scheduled.get("message") if scheduled.get("status") == "False" else None,

@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from chalicelib.domain.ending import ended, progress
+from chalicelib.domain.ending import ended, progress, waiting_for_the_end
 from chalicelib.domain.job import Job, Reason
 from chalicelib.domain.observed import Workload
 from chalicelib.domain.states import Status
 
-# Longer than any call that creates a Job can take. Until then an absent Job is no proof that none will come.
+# Longer than a submission takes: two creates and a read, each 5 s to connect and 5 s to wait at the most.
+# Until then an absent Job is no proof that none will come.
 SUBMISSION_LASTS = timedelta(seconds=30)
 
 
@@ -121,7 +122,12 @@ def _stopping(job: Job, observed: Workload | None, now: datetime) -> Decision:
         return Decision(Save(stopped, job), "stopping, and nothing is left in the cluster")
     if (exit_code := _exit_code(observed)) is not None and exit_code != job.exit_code:
         return Decision(Save(job.changed(now, exit_code=exit_code), job), "its container ended")
-    return _delete(observed, "a stop was requested")
+    if not observed.deleting:
+        return _delete(observed, "a stop was requested")
+    waiting = job.changed(now, reason=Reason.STOP_REQUESTED, message=waiting_for_the_end(observed))
+    if waiting.message == job.message:
+        return Decision(Nothing(), "its Job is being deleted")
+    return Decision(Save(waiting, job), "its pods are ending")
 
 
 def _may_be_under_way(job: Job, now: datetime) -> bool:

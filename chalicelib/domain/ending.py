@@ -14,7 +14,7 @@ from chalicelib.domain.observed import Outcome, Pod, Workload
 from chalicelib.domain.states import Status
 
 MESSAGE_LIMIT = 1024  # characters of a reason's message that the record keeps
-METRICS_LIMIT = 4096  # characters of metrics; Kubernetes cuts the termination message at 4096 bytes
+METRICS_DEPTH = 8  # levels; their size is bounded by the termination message, of which Kubernetes keeps 4 KiB
 
 _PULL_PROBLEMS = {
     "ErrImagePull",
@@ -69,6 +69,15 @@ def progress(job: Job, observed: Workload) -> dict[str, Any]:
     return changes
 
 
+def waiting_for_the_end(observed: Workload) -> str:
+    """What a job that is being stopped still waits for."""
+    left = [pod for pod in observed.pods if pod.exit_code is None]
+    if not left:
+        return "its pods have ended; the cluster is clearing them away"
+    node = f" on node {left[0].node}" if left[0].node else ""
+    return f"waiting for pod {left[0].name}{node} to end" + (f" and {len(left) - 1} more" if left[1:] else "")
+
+
 def _waiting(observed: Workload) -> tuple[Reason, str]:
     if observed.suspended:
         return Reason.QUEUED, "waiting for its queue to admit it"
@@ -104,7 +113,8 @@ def _why_failed(observed: Workload, last: Pod | None) -> tuple[Reason, str]:
     if observed.outcome_reason == "DeadlineExceeded":
         return Reason.DEADLINE_EXCEEDED, "it ran longer than its max_runtime_seconds"
     if last is None:
-        return Reason.JOB_DELETED, observed.outcome_message or "its pods were deleted before they ended"
+        detail = observed.outcome_message or observed.outcome_reason or "no more is known"
+        return Reason.PODS_GONE, f"its pods are gone, and why they failed with them: {detail}"
     if last.terminated_reason == "OOMKilled":
         return Reason.OOM_KILLED, "it used more memory than it asked for; raise memory or use less"
     if last.terminated_reason in _NEVER_STARTED:
@@ -113,6 +123,8 @@ def _why_failed(observed: Workload, last: Pod | None) -> tuple[Reason, str]:
         return Reason.EVICTED, f"its node pushed it out: {last.message or 'no more is known'}"
     if last.disrupted or last.reason in ("NodeLost", "NodeShutdown", "Terminated", "Shutdown"):
         return Reason.NODE_LOST, last.disrupted or last.message or f"its node went away: {last.reason}"
+    if last.exit_code is None and last.reason is not None:
+        return Reason.POD_REJECTED, f"its node refused the pod: {last.message or last.reason}"
     if last.exit_code is None:
         return Reason.NODE_LOST, last.message or "its container ended without an exit code"
     return Reason.EXIT_CODE, _exit_in_words(last)
@@ -151,6 +163,7 @@ def _named_by_the_job(pod: Pod) -> dict[str, Any]:
     """model_id and metrics, if the container's termination message is the JSON object that names them."""
     try:
         said = json.loads(pod.termination_message or "", parse_constant=lambda _: None, parse_float=_finite)
+        depth = _depth(said)
     except (ValueError, RecursionError):
         return {}
     if not isinstance(said, dict):
@@ -159,9 +172,14 @@ def _named_by_the_job(pod: Pod) -> dict[str, Any]:
     model_id, metrics = said.get("model_id"), said.get("metrics")
     if isinstance(model_id, int) and not isinstance(model_id, bool) and 0 < model_id < 2**53:
         named["model_id"] = model_id
-    if isinstance(metrics, dict) and len(json.dumps(metrics)) <= METRICS_LIMIT:
+    if isinstance(metrics, dict) and depth <= METRICS_DEPTH:
         named["metrics"] = metrics
     return named
+
+
+def _depth(value: Any) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max(map(_depth, inner), default=0)
 
 
 def _finite(text: str) -> float | None:

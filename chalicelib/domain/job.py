@@ -34,6 +34,8 @@ class Reason(StrEnum):
     EXIT_CODE = "ExitCode"
     EVICTED = "Evicted"
     NODE_LOST = "NodeLost"
+    POD_REJECTED = "PodRejected"
+    PODS_GONE = "PodsGone"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     JOB_DELETED = "JobDeleted"
     STOP_REQUESTED = "StopRequested"

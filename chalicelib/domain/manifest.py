@@ -19,7 +19,6 @@ CONTAINER = "training"
 WORKSPACE = "/workspace"
 DATASET = "/dataset"
 RENDEZVOUS_PORT = 29500
-DISRUPTED = {"type": "DisruptionTarget", "status": "True"}
 # What the manifest sets in every container; a request may not set them itself.
 RESERVED_ENV = frozenset(
     {
@@ -46,7 +45,7 @@ class ManifestSettings:
 
 
 def manifests(job: Job, pool: Pool, settings: ManifestSettings) -> Sequence[Mapping[str, Any]]:
-    """The objects to create, in order. The Job comes first and is to own the others: they end with it."""
+    """The objects to create. The Job comes first and is to own the others: they end with it."""
     if job.spec.nodes == 1:
         return [_kubernetes_job(job, pool, settings)]
     return [_kubernetes_job(job, pool, settings), _service(job, pool, settings)]
@@ -131,26 +130,8 @@ def _pod(job: Job, pool: Pool, settings: ManifestSettings) -> Mapping[str, Any]:
         "terminationGracePeriodSeconds": settings.stop_grace_seconds,
         "securityContext": security,
         "volumes": volumes,
-        "containers": [
-            {
-                "name": CONTAINER,
-                "image": spec.image,
-                "imagePullPolicy": "IfNotPresent",
-                "command": [_escaped(word) for word in spec.command],
-                "env": _environment(job),
-                "resources": _resources(spec, pool),
-                "volumeMounts": mounts,
-                "terminationMessagePolicy": "FallbackToLogsOnError",
-                "securityContext": {
-                    "privileged": False,
-                    "allowPrivilegeEscalation": False,
-                    "capabilities": {"drop": ["ALL"]},
-                },
-            }
-        ],
+        "containers": [{**_container(job, pool), "volumeMounts": mounts}],
     }
-    if spec.workspace_id is not None:
-        pod["containers"][0]["workingDir"] = WORKSPACE
     if pool.priority_classes:
         pod["priorityClassName"] = f"trainyard-{spec.priority}"
     if pool.node_selector:
@@ -160,6 +141,27 @@ def _pod(job: Job, pool: Pool, settings: ManifestSettings) -> Mapping[str, Any]:
     if spec.nodes > 1:
         pod["subdomain"] = job.id
     return pod
+
+
+def _container(job: Job, pool: Pool) -> dict[str, Any]:
+    spec = job.spec
+    container: dict[str, Any] = {
+        "name": CONTAINER,
+        "image": spec.image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": [_escaped(word) for word in spec.command],
+        "env": _environment(job),
+        "resources": _resources(spec, pool),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": {
+            "privileged": False,
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+    if spec.workspace_id is not None:
+        container["workingDir"] = WORKSPACE
+    return container
 
 
 def _volumes(spec: JobSpec, pool: Pool) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

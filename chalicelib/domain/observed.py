@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -28,7 +27,6 @@ class Pod:
     created_at: datetime
     rank: int = 0
     node: str | None = None
-    deleting: bool = False
     reason: str | None = None
     message: str | None = None
     unschedulable: str | None = None
@@ -44,14 +42,11 @@ class Pod:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """A Kubernetes Job and its pods, oldest first. `labels` are the Job's own."""
+    """A Kubernetes Job and its pods, oldest first."""
 
     job_id: str
     namespace: str
-    created_at: datetime
-    labels: Mapping[str, str]
     pods: tuple[Pod, ...] = ()
-    failed: int = 0
     suspended: bool = False
     deleting: bool = False
     outcome: Outcome | None = None

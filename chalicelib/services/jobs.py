@@ -34,11 +34,11 @@ class Jobs:
         return self._store.list(replace(query, tenant=caller.scope))
 
     def stop(self, caller: Caller, job_id: str) -> Job:
-        """Ask for the job to end. Repeating it changes nothing. Raises JobFinished when it has ended."""
+        """Ask for the job to end. Asking again changes nothing. Raises JobFinished once it has ended."""
         caller.require_write()
         for _ in range(WRITE_ATTEMPTS):
             job = self.get(caller, job_id)
-            if job.status in (Status.STOPPING, Status.STOPPED):
+            if job.status == Status.STOPPING:
                 return job
             if job.is_terminal:
                 raise JobFinished(job.id, job.status)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from chalicelib.errors import ClusterRejected, ClusterUnavailable, StaleRecord
+from chalicelib.errors import ClusterRejected, ClusterUnavailable, Retryable
 from chalicelib.services.ports import Clock, JobStore, Kick
 from chalicelib.services.reconcile import Reconciler
 from chalicelib.services.sync import LEASE
@@ -29,15 +29,19 @@ class Outbox:
     def deliver(self, job_ids: Iterable[str]) -> list[str]:
         """Work each job off. Returns those that must be delivered again, because not even their record
         could be read; the others are done or left to the pass."""
-        failed = [job_id for job_id in dict.fromkeys(job_ids) if not self._delivered(job_id)]
-        if self._store.lease_is_free(LEASE, self._clock()):
-            self._kick()
+        down: set[str] = set()
+        failed = [job_id for job_id in dict.fromkeys(job_ids) if not self._delivered(job_id, down)]
+        try:
+            if self._store.lease_is_free(LEASE, self._clock()):
+                self._kick()
+        except Retryable as error:
+            log.warning("the pass is left to its rule: %s", error)
         return failed
 
-    def _delivered(self, job_id: str) -> bool:
+    def _delivered(self, job_id: str, down: set[str]) -> bool:
         try:
-            self._reconciler.work_off(job_id)
-        except (ClusterUnavailable, ClusterRejected, StaleRecord) as error:
+            self._reconciler.work_off(job_id, down)
+        except (ClusterUnavailable, ClusterRejected) as error:
             log.warning("%s is left to the pass: %s", job_id, error)
         except Exception:
             log.exception("%s could not be worked off", job_id)

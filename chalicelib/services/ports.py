@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from chalicelib.domain.job import Job, JobSummary
-from chalicelib.domain.observed import Workload
+from chalicelib.domain.observed import Pod, Workload
 from chalicelib.domain.pools import Pool
 from chalicelib.domain.states import Status
 
@@ -130,12 +130,21 @@ class Event:
     object: str
 
 
+@dataclass(frozen=True, slots=True)
+class LogTail:
+    """The newest lines of a log as (RFC 3339 timestamp, text), oldest first; `cut`: fewer than were asked
+    for, as they are too long."""
+
+    lines: Sequence[tuple[str, str]]
+    cut: bool
+
+
 class Cluster(Protocol):
     """One Kubernetes. Raises ClusterUnavailable or a child of it (retry) and ClusterRejected (final)."""
 
     def submit(self, manifests: Sequence[Mapping[str, Any]]) -> None:
-        """Create the objects in order, the first to own the others; names are job ids, so what exists
-        already was created by an earlier try.
+        """Create a job's objects, the Kubernetes Job first among them and owner of the others. Names are job
+        ids: what exists already was created by an earlier try.
         """
         ...
 
@@ -151,8 +160,12 @@ class Cluster(Protocol):
         """One job's workload, live."""
         ...
 
-    def log_tail(self, namespace: str, pod: str, lines: int) -> Sequence[tuple[str, str]]:
-        """The last `lines` lines of a pod as (RFC 3339 timestamp, text), oldest first.
+    def pods(self, namespace: str, job_id: str) -> Sequence[Pod]:
+        """One job's pods, live, oldest first."""
+        ...
+
+    def log_tail(self, namespace: str, pod: str, lines: int, limit_bytes: int) -> LogTail:
+        """The last lines of a pod, at most `lines` of them and about `limit_bytes` together.
 
         A pod that has not started has no lines. Raises PodNotFound.
         """

@@ -22,6 +22,7 @@ from chalicelib.errors import (
     ClusterUnavailable,
     NamespaceMissing,
     StaleRecord,
+    StoreUnavailable,
 )
 from chalicelib.services.placement import pool_of
 from chalicelib.services.ports import Clock, Clusters, JobStore
@@ -48,33 +49,51 @@ class Reconciler:
         self._manifest = manifest
         self._clock = clock
 
-    def work_off(self, job_id: str) -> None:
+    def work_off(self, job_id: str, down: set[str]) -> None:
         """Do what the record asks for now: submit, stop or clean up. Nothing to do is fine.
 
+        `down` names the pools whose clusters were found not to answer: they are not waited for again.
         Raises ClusterUnavailable when it has to be tried again; the pass does so for every unsettled record.
         """
-        known: Job | None = None
-        for attempt in range(RACES):
-            job = self._store.get(job_id)
-            known = job or known
-            # After a lost race the record may ask for nothing while what we just created still stands.
-            if known is None or (attempt == 0 and job is not None and not wants_work(job)):
-                return
+        job = self._store.get(job_id)
+        if job is None or not wants_work(job):
+            return
+        pool_id = job.spec.pool
+        if pool_id in down:
+            raise ClusterUnavailable(f"the cluster of pool {pool_id!r} does not answer")
+        try:
+            self._follow(job)
+        except (NamespaceMissing, ClusterForbids):
+            raise
+        except ClusterUnavailable:
+            down.add(pool_id)
+            raise
+
+    def _follow(self, known: Job) -> None:
+        """Settle the job. After a lost race the record is read and the cluster looked at again, whatever the
+        record now says: what we just created may still stand."""
+        job: Job | None = known
+        for _ in range(RACES):
             try:
                 self.settle(job, self._look(job, known), known.spec.pool)
                 return
             except StaleRecord:
-                log.info("%s changed while it was worked off; looking again", job_id)
-        raise ClusterUnavailable(f"{job_id} kept changing")
+                log.info("%s changed while it was worked off; looking again", known.id)
+                job = self._store.get(known.id)
+        raise StoreUnavailable(f"{known.id} kept changing")
 
     def settle(self, job: Job | None, observed: Workload | None, pool_id: str) -> Decision:
         """Decide about one job and apply the decision. Raises StaleRecord and ClusterUnavailable."""
         decision = decide(job, observed, self._clock())
-        if decision.action != Nothing():
-            name = job.id if job else observed.job_id if observed else "?"
-            log.info("%s: %s: %s", name, type(decision.action).__name__, decision.why)
+        name = job.id if job else observed.job_id if observed else "?"
+        level = logging.DEBUG if decision.action == Nothing() else logging.INFO
+        log.log(level, "%s: %s: %s", name, type(decision.action).__name__, decision.why)
         self._apply(decision, pool_id)
         return decision
+
+    def note(self, job: Job, error: ClusterUnavailable) -> None:
+        """Let a job that waits for its cluster say so. Raises StaleRecord."""
+        self._save(job, **_waits_because(error))
 
     def _apply(self, decision: Decision, pool_id: str) -> None:
         match decision.action:
@@ -94,7 +113,7 @@ class Reconciler:
             pool = self._pool(job.spec.pool)
             self._clusters(pool).submit(manifests(job, pool, self._manifest))
         except ClusterUnavailable as error:
-            self._save(job, **_waits_because(error))
+            self.note(job, error)
             raise
         except ClusterRejected as error:
             message = f"Kubernetes refuses the job: {error}"[:MESSAGE_LIMIT]
@@ -118,7 +137,7 @@ class Reconciler:
             self._store.save(job.changed(self._clock(), **changes), job)
 
     def _look(self, job: Job | None, known: Job) -> Workload | None:
-        if job is not None and _is_to_be_submitted(job):
+        if job is not None and is_to_be_submitted(job):
             return None  # whatever is there: creating it again changes nothing
         pool = self._pool(known.spec.pool)
         return self._clusters(pool).workload(pool.namespace_of(known.tenant), known.id)
@@ -129,10 +148,11 @@ class Reconciler:
 
 def wants_work(job: Job) -> bool:
     """Whether the record asks for something in the cluster: to be submitted, stopped or cleaned up."""
-    return job.is_deleted or job.status == Status.STOPPING or _is_to_be_submitted(job)
+    return job.is_deleted or job.status == Status.STOPPING or is_to_be_submitted(job)
 
 
-def _is_to_be_submitted(job: Job) -> bool:
+def is_to_be_submitted(job: Job) -> bool:
+    """Whether the record is new, as far as it knows."""
     return job.status == Status.PENDING and job.submitted_at is None and not job.is_deleted
 
 

@@ -48,8 +48,11 @@ class JobRequest:
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def fingerprint(self) -> str:
-        """The same request gives the same fingerprint, in whatever order its fields came."""
-        text = json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+        """The same request gives the same fingerprint, in whatever order its fields came, and also from a
+        release that knows more fields: those at their defaults do not count."""
+        usual = JobRequest(name="")
+        given = {name: value for name, value in asdict(self).items() if value != getattr(usual, name)}
+        text = json.dumps(given, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -16,14 +17,15 @@ from chalicelib.domain.decide import Nothing
 from chalicelib.domain.job import Job
 from chalicelib.domain.observed import Workload
 from chalicelib.domain.pools import Pool
-from chalicelib.errors import ClusterUnavailable, StaleRecord
+from chalicelib.errors import ClusterRejected, ClusterUnavailable, StaleRecord, StoreUnavailable
+from chalicelib.services.placement import pool_of
 from chalicelib.services.ports import Clock, Clusters, JobStore
-from chalicelib.services.reconcile import Reconciler
+from chalicelib.services.reconcile import Reconciler, is_to_be_submitted
 
 log = logging.getLogger(__name__)
 
 LEASE = "sync"
-LAST_PASS_SECONDS = 5.0  # what one more pass may need of the time that is left
+LAST_PASS_SECONDS = 5.0  # what one more pass may need
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,91 +58,110 @@ class Sync:
         self._pace = pace
         self._over: dict[str, frozenset[str]] = {}  # pool → finished Jobs whose records are terminal for good
 
-    def run(self, seconds_left: Callable[[], float], *, whole: bool = False) -> int:
+    def run(self, seconds_left: Callable[[], float], *, whole: bool = False, patient: bool = True) -> int:
         """Pass after pass until nothing is unsettled or the time is nearly up; returns how many.
 
-        `whole` makes one pass even when no record is unsettled: it finds Jobs that no record knows.
+        `whole` makes the first pass look at the clusters even when no record is unsettled: it finds Jobs that
+        no record knows. `patient` waits for a lease that somebody else holds.
         """
         passes = 0
-        while (whole and not passes) or self._store.has_unsettled():
-            if not self._leads(seconds_left):
+        while whole or self._store.has_unsettled():
+            if not self._leads(seconds_left, patient):
                 break
             try:
-                passes += self._passes(seconds_left)
+                passes += self._passes(seconds_left, whole)
             finally:
                 self._store.release_lease(LEASE, self._pace.holder)
-            if seconds_left() < LAST_PASS_SECONDS:
+            whole = False
+            if self._is_late(seconds_left):
                 break
             # Somebody who saw the lease held did not kick us: what he wrote by then shows now.
         return passes
 
-    def _passes(self, seconds_left: Callable[[], float]) -> int:
-        passes = 0
-        while True:
-            self.look()
-            passes += 1
-            if seconds_left() < LAST_PASS_SECONDS or not self._store.has_unsettled():
-                return passes
-            self._pace.sleep(self._pace.interval.total_seconds())
-            if not self._acquired():
-                return passes
-
-    def _leads(self, seconds_left: Callable[[], float]) -> bool:
-        """Take the lease, waiting for at most its length: a holder that died does not hold it longer."""
-        tries = int(self._pace.lease / self._pace.interval) + 2
-        for _ in range(tries):
-            if self._acquired():
-                return True
-            if seconds_left() < LAST_PASS_SECONDS:
-                return False
-            self._pace.sleep(self._pace.interval.total_seconds())
-        return False
-
-    def _acquired(self) -> bool:
-        return self._store.acquire_lease(LEASE, self._pace.holder, self._clock(), self._pace.lease)
-
-    def look(self) -> None:
-        """One pass over every pool. A pool whose cluster does not answer holds no other back."""
+    def look(self, *, whole: bool = True) -> bool:
+        """One pass over every pool, renewing the lease at each. A pool whose cluster does not answer holds no
+        other back. False when there is no more to do: the lease is lost, or no record is unsettled, and then
+        no cluster is looked at unless the pass is to be a `whole` one."""
         # The records come first: a Job that is then missing from the cluster's list is really gone.
         records: defaultdict[str, dict[str, Job]] = defaultdict(dict)
         for job in self._store.unsettled():
             records[job.spec.pool][job.id] = job
+        if not records and not whole:
+            return False
         for pool_id in {*self._pools, *records}:
+            if not self._acquired():
+                return False  # a cluster kept us waiting for so long that somebody took over
             try:
                 self._look_at(pool_id, records[pool_id])
-            except ClusterUnavailable as error:
+            except (ClusterUnavailable, ClusterRejected) as error:
                 log.warning("pool %s: %s", pool_id, error)
-                self._tell(pool_id, records[pool_id])
+                self._tell(records[pool_id].values())
+        return bool(records)
+
+    def _passes(self, seconds_left: Callable[[], float], whole: bool) -> int:
+        passes = 0
+        while self.look(whole=whole):
+            passes += 1
+            whole = False
+            if self._is_late(seconds_left):
+                return passes
+            self._pace.sleep(self._pace.interval.total_seconds())
+        return passes + whole
+
+    def _is_late(self, seconds_left: Callable[[], float]) -> bool:
+        return seconds_left() < LAST_PASS_SECONDS + self._pace.interval.total_seconds()
+
+    def _leads(self, seconds_left: Callable[[], float], patient: bool) -> bool:
+        while not self._acquired():
+            if not patient or self._is_late(seconds_left):
+                return False
+            self._pace.sleep(self._pace.interval.total_seconds())
+        return True
+
+    def _acquired(self) -> bool:
+        return self._store.acquire_lease(LEASE, self._pace.holder, self._clock(), self._pace.lease)
 
     def _look_at(self, pool_id: str, records: Mapping[str, Job]) -> None:
-        pool = self._pools.get(pool_id)
-        if pool is None:
-            raise ClusterUnavailable("no longer configured")
+        pool = pool_of(self._pools, pool_id)
         seen = {workload.job_id: workload for workload in self._clusters(pool).workloads(pool)}
         over = self._over.get(pool_id, frozenset())
-        strangers = [job_id for job_id in seen if job_id not in records and job_id not in over]
-        known = {**self._store.get_many(strangers), **records}
-        settled = {
+        strangers = self._read([job_id for job_id in seen if job_id not in records and job_id not in over])
+        down: set[str] = set()
+        quiet = {
             job_id
-            for job_id in {*strangers, *records}
-            if self._settle(known.get(job_id), seen.get(job_id), pool_id)
+            for job_id, job in {**strangers, **records}.items()
+            if self._settle(job, seen.get(job_id), pool_id, down)
         }
         self._over[pool_id] = (over & seen.keys()) | {
-            job_id for job_id in settled & seen.keys() if known[job_id].is_terminal
+            job_id for job_id in quiet & strangers.keys() if (job := strangers[job_id]) and job.is_terminal
         }
 
-    def _tell(self, pool_id: str, records: Mapping[str, Job]) -> None:
-        """Jobs that wait for a cluster that does not answer say so."""
-        for job in records.values():
-            if job.submitted_at is None:
-                self._settle(job, None, pool_id)
-
-    def _settle(self, job: Job | None, observed: Workload | None, pool_id: str) -> bool:
-        """Settle one job; True when there was nothing to do. One job's trouble is not another's."""
+    def _read(self, job_ids: Sequence[str]) -> Mapping[str, Job | None]:
+        """The records of Jobs that are not among the unsettled; None for one that has no record."""
         try:
-            return self._reconciler.settle(job, observed, pool_id).action == Nothing() and job is not None
-        except (StaleRecord, ClusterUnavailable) as error:
-            log.info("%s: next pass: %s", job.id if job else observed and observed.job_id, error)
+            known = self._store.get_many(job_ids)
+        except StoreUnavailable as error:
+            log.warning("Jobs without an unsettled record are left to the next pass: %s", error)
+            return {}
+        return {job_id: known.get(job_id) for job_id in job_ids}
+
+    def _tell(self, records: Iterable[Job]) -> None:
+        """Jobs that wait for a cluster that does not answer say so."""
+        for job in records:
+            if is_to_be_submitted(job):
+                with suppress(StaleRecord):
+                    self._reconciler.note(job, ClusterUnavailable())
+
+    def _settle(self, job: Job | None, observed: Workload | None, pool_id: str, down: set[str]) -> bool:
+        """Settle one job; True when there was nothing to do. One job's trouble is not another's."""
+        name = job.id if job else observed and observed.job_id
+        try:
+            if job is not None and is_to_be_submitted(job):
+                self._reconciler.work_off(job.id, down)  # it reads the record again, right before it creates
+                return False
+            return self._reconciler.settle(job, observed, pool_id).action == Nothing()
+        except (StaleRecord, ClusterUnavailable, ClusterRejected) as error:
+            log.info("%s: next pass: %s", name, error)
         except Exception:
-            log.exception("%s could not be settled", job.id if job else observed and observed.job_id)
+            log.exception("%s could not be settled", name)
         return False

@@ -6,6 +6,7 @@ It has no clock, sleep or randomness of its own, so that every retry and expiry 
 from __future__ import annotations
 
 import builtins
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,6 +22,8 @@ from chalicelib.store.keys import idempotency_key, job_key, lease_key
 from chalicelib.store.recount import recount
 from chalicelib.store.table import ConditionFailed, DynamoClient, Table
 from chalicelib.store.transactions import Action, put, transact
+
+log = logging.getLogger(__name__)
 
 MAX_SHARDS = 64  # a recount checks them all in one transaction, beside what it corrects
 
@@ -119,7 +122,11 @@ class DynamoStore:
             new = [job_id for job_id in ids if job_id not in seen]
             seen.update(new)
             for item in self._table.get_many([job_key(job_id) for job_id in new]):
-                job = from_item(item)
+                try:
+                    job = from_item(item)
+                except StoreUnavailable as error:
+                    log.error("left to a newer release: %s", error)
+                    continue
                 if job.is_deleted or not job.is_terminal:
                     yield job
 

@@ -33,6 +33,7 @@ from chalice.local import (
     ThreadedHTTPServer,
 )
 
+from app import app
 from infra.local import config, template
 from infra.local.framing import BadFraming, BodyTooLarge, linger, read_body
 from infra.local.gateway_responses import Answer, GatewayResponses
@@ -244,8 +245,6 @@ def _log_to_stdout() -> None:
 
 def main() -> int:
     _log_to_stdout()
-    from app import app  # noqa: PLC0415 - the app reads its settings when it is imported
-
     local = config.load()
     responses = GatewayResponses(template.gateway_responses(template.read(config.RESOURCES)))
     server = make_server(app, local.port, responses)

@@ -25,6 +25,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib import bootstrap
 from chalicelib.settings import Settings, load
+from chalicelib.triggers.schedule import sync
+from chalicelib.triggers.stream import outbox
 from infra.local import config, ministack, template
 from infra.local.cluster_setup import ClusterSetup
 from infra.local.config import Local
@@ -184,10 +186,6 @@ def _await_stream(pump: Pump, stopping: threading.Event) -> None:
 
 
 def _build(local: Local, settings: Settings, stopping: threading.Event) -> tuple[Pump, Schedule]:
-    # The handlers read their settings when they are imported.
-    from chalicelib.triggers.schedule import sync  # noqa: PLC0415
-    from chalicelib.triggers.stream import outbox  # noqa: PLC0415
-
     schedule = Schedule("sync", sync, stopping, timeout_seconds=SYNC_TIMEOUT_SECONDS)
     bootstrap.use_kick(schedule.kick)
     setup = ClusterSetup(settings)

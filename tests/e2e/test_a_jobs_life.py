@@ -49,7 +49,7 @@ def test_what_the_job_names_shows_in_its_detail(world: World) -> None:
         pytest.param("raise SystemExit(3)", {}, "ExitCode", "exit code 3", id="an exit code"),
         pytest.param("raise SystemExit(134)", {}, "ExitCode", "SIGABRT", id="a signal, as a shell tells it"),
         pytest.param(
-            "x = bytearray(300 * 2**20)",
+            "import time; x = b'x' * (300 * 2**20); time.sleep(600)",
             {"resources": {"cpu": 1, "memory": 64 * 2**20, "gpu": 0}},
             "OOMKilled",
             "memory",
@@ -116,12 +116,12 @@ def test_a_running_job_is_stopped_by_sigterm_and_given_time_to_save(world: World
     wait_for(lambda: world.logs(job_id), lambda lines: lines == ["training"])
     answer = world.call("POST", f"/api/v1/training/jobs/{job_id}/stop")
     assert answer.json() == {"code": 0, "message": "训练任务停止中"}
+    again = world.call("POST", f"/api/v1/training/jobs/{job_id}/stop")
+    assert again.status_code == 200, "asking again while it stops is fine"
     job = world.ended(job_id)
     assert job["status"] == "stopped"
     assert world.is_clean(job_id)
-    assert world.call("POST", f"/api/v1/training/jobs/{job_id}/stop").status_code == 200, (
-        "stopping again is fine"
-    )
+    assert world.call("POST", f"/api/v1/training/jobs/{job_id}/stop").status_code == 409
 
 
 def test_a_job_that_ended_cannot_be_stopped(world: World) -> None:
@@ -192,6 +192,11 @@ def test_nodes_meet_at_rank_0(world: World) -> None:
     job = world.ended(world.python(MEETS, nodes=2))
     assert job["status"] == "succeeded", job
     assert sorted(world.logs(job["job_id"])) == ["0 127", "1 127"]
+    services = f"/api/v1/namespaces/{NAMESPACE}/services"
+    (service,) = world.kubernetes.items(services, {})
+    assert service["metadata"]["ownerReferences"][0]["name"] == job["job_id"]
+    world.call("DELETE", f"/api/jobs/{job['job_id']}")
+    wait_for(lambda: not list(world.kubernetes.items(services, {})))
 
 
 def test_totals_are_those_of_the_lists(world: World) -> None:

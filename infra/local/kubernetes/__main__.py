@@ -181,8 +181,9 @@ def install(registry: Registry) -> None:
             registry.create(PRIORITIES, "", {"metadata": {"name": name}, "value": value})
 
 
-def start_controllers(registry: Registry, recorder: Recorder, node: Node,
-                      settings: Settings) -> list[Callable[[], None]]:
+def start_controllers(
+    registry: Registry, recorder: Recorder, node: Node, settings: Settings
+) -> list[Callable[[], None]]:
     jobs = JobController(registry, recorder, settings.retry_backoff)
     scheduler = Scheduler(registry, recorder)
     collector = GarbageCollector(registry)
@@ -190,6 +191,7 @@ def start_controllers(registry: Registry, recorder: Recorder, node: Node,
     def sweep(_: str) -> float:
         recorder.expire()
         return EVENTS_SWEEP
+
     sweeper: Controller[str] = Controller("events", sweep)
     node.start()
     for part in (jobs, scheduler, collector):

@@ -139,8 +139,12 @@ def _default_job(job: Obj, spec: Obj) -> None:
         return
     labels = dict((template.get("metadata") or {}).get("labels") or {})
     if not spec.get("manualSelector"):
-        labels |= {"controller-uid": uid, "job-name": name, "batch.kubernetes.io/controller-uid": uid,
-                   "batch.kubernetes.io/job-name": name}
+        labels |= {
+            "controller-uid": uid,
+            "job-name": name,
+            "batch.kubernetes.io/controller-uid": uid,
+            "batch.kubernetes.io/job-name": name,
+        }
         spec.setdefault("selector", {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}})
     template["metadata"] = {**(template.get("metadata") or {}), "labels": labels}
     if not job["metadata"].get("labels"):
@@ -153,6 +157,9 @@ def _quality(spec: Obj) -> str:
     resources = [c.get("resources") or {} for c in spec["containers"]]
     if not any(r.get("requests") or r.get("limits") for r in resources):
         return "BestEffort"
-    pairs = [((r.get("requests") or {}).get(n), (r.get("limits") or {}).get(n)) for r in resources
-             for n in ("cpu", "memory")]
+    pairs = [
+        ((r.get("requests") or {}).get(n), (r.get("limits") or {}).get(n))
+        for r in resources
+        for n in ("cpu", "memory")
+    ]
     return "Guaranteed" if all(limit and request == limit for request, limit in pairs) else "Burstable"

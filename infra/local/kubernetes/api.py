@@ -139,8 +139,14 @@ class Api:
 
     async def _update(self, request: web.Request, target: Target) -> web.StreamResponse:
         obj = await self._object(request, target.resource)
-        written = self._registry.update(target.resource, target.namespace, target.name, obj,
-                                        subresource=target.subresource, dry_run=_dry_run(request))
+        written = self._registry.update(
+            target.resource,
+            target.namespace,
+            target.name,
+            obj,
+            subresource=target.subresource,
+            dry_run=_dry_run(request),
+        )
         return self._answer(request, target, written)
 
     async def _patch(self, request: web.Request, target: Target) -> web.StreamResponse:
@@ -149,22 +155,31 @@ class Api:
         new = apply_patch(old, request.content_type, patch)
         if new["metadata"].get("resourceVersion") == old["metadata"]["resourceVersion"]:
             new = {**new, "metadata": {k: v for k, v in new["metadata"].items() if k != "resourceVersion"}}
-        written = self._registry.update(target.resource, target.namespace, target.name, new,
-                                        subresource=target.subresource, dry_run=_dry_run(request))
+        written = self._registry.update(
+            target.resource,
+            target.namespace,
+            target.name,
+            new,
+            subresource=target.subresource,
+            dry_run=_dry_run(request),
+        )
         return self._answer(request, target, written)
 
     async def _delete(self, request: web.Request, target: Target) -> web.StreamResponse:
         options = await _delete_options(request)
         gone = self._registry.delete(target.resource, target.namespace, target.name, **options)
-        if self._store.get(Key(target.resource.qualified, target.namespace, target.name)) is not None \
-                or target.resource == PODS:
+        if (
+            self._store.get(Key(target.resource.qualified, target.namespace, target.name)) is not None
+            or target.resource == PODS
+        ):
             return self._answer(request, target, gone)
         metadata = gone["metadata"]
         details = {"name": target.name, "kind": target.resource.plural, "uid": metadata["uid"]}
         if target.resource.group:
             details["group"] = target.resource.group
-        return web.json_response({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
-                                  "details": details})
+        return web.json_response(
+            {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+        )
 
     async def _delete_all(self, request: web.Request, target: Target) -> web.StreamResponse:
         options = await _delete_options(request)
@@ -315,7 +330,9 @@ async def _delete_options(request: web.Request) -> Obj:
         seconds = None if grace is None else int(grace)
     except (TypeError, ValueError) as error:
         raise ApiError(400, f"gracePeriodSeconds: {error}") from error
-    return {"grace": seconds, "propagation": propagation, "preconditions": body.get("preconditions"),
-            "dry_run": bool(body.get("dryRun")) or _dry_run(request)}
-
-
+    return {
+        "grace": seconds,
+        "propagation": propagation,
+        "preconditions": body.get("preconditions"),
+        "dry_run": bool(body.get("dryRun")) or _dry_run(request),
+    }

@@ -23,10 +23,12 @@ class Unready(Exception):
 
 def expand(text: str, variables: dict[str, str]) -> str:
     """$(NAME) where NAME is known, $$ for one $; everything else stays as it is."""
+
     def replacement(found: re.Match[str]) -> str:
         if found[1] == "$":
             return "$"
         return variables.get(found[2], found[0])
+
     return _REFERENCE.sub(replacement, text)
 
 

@@ -9,9 +9,18 @@ from infra.local.kubernetes.resources import Resource
 Obj = dict[str, Any]
 Cause = tuple[str, str, str]  # reason, field, message
 
-REASONS = {400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 405: "MethodNotAllowed",
-           406: "NotAcceptable", 410: "Expired", 413: "RequestEntityTooLarge", 415: "UnsupportedMediaType",
-           500: "InternalError"}
+REASONS = {
+    400: "BadRequest",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "NotFound",
+    405: "MethodNotAllowed",
+    406: "NotAcceptable",
+    410: "Expired",
+    413: "RequestEntityTooLarge",
+    415: "UnsupportedMediaType",
+    500: "InternalError",
+}
 
 
 class ApiError(Exception):
@@ -25,8 +34,15 @@ class ApiError(Exception):
         self.details = details or {}
 
     def status(self) -> Obj:
-        body: Obj = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-                     "message": self.message, "reason": self.reason, "code": self.code}
+        body: Obj = {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": self.message,
+            "reason": self.reason,
+            "code": self.code,
+        }
         if self.details:
             body["details"] = self.details
         return body
@@ -50,8 +66,12 @@ def conflict(resource: Resource, name: str, why: str = "") -> ApiError:
     why = why or (
         "the object has been modified; please apply your changes to the latest version and try again"
     )
-    return ApiError(409, f'Operation cannot be fulfilled on {resource.qualified} "{name}": {why}', "Conflict",
-                    _details(resource, name))
+    return ApiError(
+        409,
+        f'Operation cannot be fulfilled on {resource.qualified} "{name}": {why}',
+        "Conflict",
+        _details(resource, name),
+    )
 
 
 def forbidden(resource: Resource, name: str, why: str) -> ApiError:
@@ -64,8 +84,12 @@ def invalid(resource: Resource, name: str, causes: list[Cause]) -> ApiError:
     kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
     lines = [f"{field}: {message}" for _, field, message in causes]
     text = lines[0] if len(lines) == 1 else "[" + ", ".join(lines) + "]"
-    details = {"name": name, "group": resource.group, "kind": resource.kind,
-               "causes": [{"reason": r, "message": m, "field": f} for r, f, m in causes]}
+    details = {
+        "name": name,
+        "group": resource.group,
+        "kind": resource.kind,
+        "causes": [{"reason": r, "message": m, "field": f} for r, f, m in causes],
+    }
     return ApiError(422, f'{kind} "{name}" is invalid: {text}', "Invalid", details)
 
 

@@ -43,8 +43,14 @@ METADATA = {
     "ownerReferences": [_leaves("apiVersion kind name uid controller:bool blockOwnerDeletion:bool")],
 }
 KEY_REF = _leaves("name key optional:bool")
-ENV = {**_leaves("name value"), "valueFrom": {"fieldRef": _leaves("apiVersion fieldPath"),
-                                              "configMapKeyRef": KEY_REF, "secretKeyRef": KEY_REF}}
+ENV = {
+    **_leaves("name value"),
+    "valueFrom": {
+        "fieldRef": _leaves("apiVersion fieldPath"),
+        "configMapKeyRef": KEY_REF,
+        "secretKeyRef": KEY_REF,
+    },
+}
 CONTAINER = {
     **_leaves(
         "name image imagePullPolicy command:list args:list workingDir terminationMessagePath "
@@ -83,8 +89,11 @@ POD_SPEC = {
         }
     ],
 }
-RULE = {**_leaves("action"), "onExitCodes": _leaves("containerName operator values:any"),
-        "onPodConditions": [_leaves("type status")]}
+RULE = {
+    **_leaves("action"),
+    "onExitCodes": _leaves("containerName operator values:any"),
+    "onPodConditions": [_leaves("type status")],
+}
 JOB_SPEC = {
     **_leaves(
         "parallelism:int completions:int completionMode backoffLimit:int activeDeadlineSeconds:int "
@@ -94,10 +103,13 @@ JOB_SPEC = {
     "template": {"metadata": METADATA, "spec": POD_SPEC},
 }
 TOP = {**_leaves("apiVersion kind status:any"), "metadata": METADATA}
-KNOWN = {PODS: {**TOP, "spec": POD_SPEC}, JOBS: {**TOP, "spec": JOB_SPEC},
-         CONFIGMAPS: {**TOP, **_leaves("data:map binaryData:map immutable:bool")},
-         SECRETS: {**TOP, **_leaves("data:map stringData:map type immutable:bool")},
-         PRIORITIES: {**TOP, **_leaves("value:int globalDefault:bool description preemptionPolicy")}}
+KNOWN = {
+    PODS: {**TOP, "spec": POD_SPEC},
+    JOBS: {**TOP, "spec": JOB_SPEC},
+    CONFIGMAPS: {**TOP, **_leaves("data:map binaryData:map immutable:bool")},
+    SECRETS: {**TOP, **_leaves("data:map stringData:map type immutable:bool")},
+    PRIORITIES: {**TOP, **_leaves("value:int globalDefault:bool description preemptionPolicy")},
+}
 
 
 def check_fields(resource: Resource, obj: Obj) -> None:

@@ -214,8 +214,11 @@ class _Decision:
         return (row[0] + timedelta(seconds=delay) - self.now).total_seconds()
 
     def _write_counters(self) -> None:
-        for name, value in (("active", len(self.active)), ("terminating", len(self.leaving)),
-                            ("ready", sum(_ready(p) for p in self.active))):
+        for name, value in (
+            ("active", len(self.active)),
+            ("terminating", len(self.leaving)),
+            ("ready", sum(_ready(p) for p in self.active)),
+        ):
             self.status[name] = value
         if not self.status["active"]:
             del self.status["active"]
@@ -298,6 +301,9 @@ def _ready(pod: Obj) -> bool:
 
 
 def _end_of(pod: Obj) -> datetime:
-    ends = [c["state"]["terminated"]["finishedAt"] for c in pod["status"]["containerStatuses"]
-            if c["state"].get("terminated")]
+    ends = [
+        c["state"]["terminated"]["finishedAt"]
+        for c in pod["status"]["containerStatuses"]
+        if c["state"].get("terminated")
+    ]
     return parse_time(max(ends)) if ends else parse_time(pod["metadata"]["creationTimestamp"])

@@ -95,13 +95,25 @@ def pod_of(job: Obj, index: int | None) -> Obj:
     metadata, template = job["metadata"], clone(job["spec"]["template"])
     base = metadata["name"] if index is None else f"{metadata['name']}-{index}"
     made = template.get("metadata") or {}
-    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": metadata["name"], "uid": metadata["uid"],
-             "controller": True, "blockOwnerDeletion": True}
-    pod: Obj = {"metadata": {"name": f"{base[:57]}-{random_suffix()}", "generateName": f"{base[:57]}-",
-                             "labels": dict(made.get("labels") or {}), "ownerReferences": [owner],
-                             "annotations": dict(made.get("annotations") or {}),
-                             "finalizers": sorted({*made.get("finalizers", []), TRACKING})},
-                "spec": template["spec"]}
+    owner = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "name": metadata["name"],
+        "uid": metadata["uid"],
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+    pod: Obj = {
+        "metadata": {
+            "name": f"{base[:57]}-{random_suffix()}",
+            "generateName": f"{base[:57]}-",
+            "labels": dict(made.get("labels") or {}),
+            "ownerReferences": [owner],
+            "annotations": dict(made.get("annotations") or {}),
+            "finalizers": sorted({*made.get("finalizers", []), TRACKING}),
+        },
+        "spec": template["spec"],
+    }
     if index is not None:
         pod["metadata"]["labels"][INDEX] = pod["metadata"]["annotations"][INDEX] = str(index)
         pod["spec"].setdefault("hostname", base)

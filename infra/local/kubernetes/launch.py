@@ -24,13 +24,25 @@ def hosts_lines(pod: Obj, address: str, service: bool) -> list[str]:
     names = [name]
     if service and subdomain:
         domain = f"{subdomain}.{pod['metadata']['namespace']}"
-        names = [f"{name}.{domain}.svc.cluster.local", f"{name}.{domain}.svc", f"{name}.{domain}",
-                 f"{name}.{subdomain}", name]
+        names = [
+            f"{name}.{domain}.svc.cluster.local",
+            f"{name}.{domain}.svc",
+            f"{name}.{domain}",
+            f"{name}.{subdomain}",
+            name,
+        ]
     return [f"{address}\t{' '.join(names)}"]
 
 
-def run_record(settings: Settings, pod: Obj, container: Obj, volumes: dict[str, Mount], folder: Path,
-               directory: Path, lookup: Lookup) -> Obj:
+def run_record(
+    settings: Settings,
+    pod: Obj,
+    container: Obj,
+    volumes: dict[str, Mount],
+    folder: Path,
+    directory: Path,
+    lookup: Lookup,
+) -> Obj:
     """`folder` is the pod's, `directory` this run's. Raises Unready when a reference leads nowhere."""
     directory.mkdir(parents=True, exist_ok=True)
     home, said = folder / "home", directory / "termination-log"

@@ -74,7 +74,7 @@ class LogReader:
     def _cut(self, text: bytes) -> bytes:
         if self._left is None:
             return text
-        text = text[:self._left]
+        text = text[: self._left]
         self._left -= len(text)
         return text
 

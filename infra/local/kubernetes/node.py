@@ -108,8 +108,11 @@ class Node:
         if not subdomain or self.registry.store.get(Key(SERVICES.qualified, namespace, subdomain)) is None:
             runner.write_hosts([])
             return
-        peers = [r for r in self._runners.values() if r.pod["spec"].get("subdomain") == subdomain
-                 and r.pod["metadata"]["namespace"] == namespace]
+        peers = [
+            r
+            for r in self._runners.values()
+            if r.pod["spec"].get("subdomain") == subdomain and r.pod["metadata"]["namespace"] == namespace
+        ]
         lines = [line for r in peers for line in hosts_lines(r.pod, r.address, service=True)]
         for peer in peers:
             peer.write_hosts(lines)
@@ -141,7 +144,7 @@ class Node:
 
     def _free_address(self) -> str:
         used = {runner.address for runner in self._runners.values()}
-        number = next(n for n in range(2, 2 ** 16) if f"127.1.{n >> 8}.{n & 255}" not in used)
+        number = next(n for n in range(2, 2**16) if f"127.1.{n >> 8}.{n & 255}" not in used)
         return f"127.1.{number >> 8}.{number & 255}"
 
     def _register(self, shape: NodeShape) -> None:
@@ -195,5 +198,10 @@ def _status(shape: NodeShape) -> Obj:
         "containerRuntimeVersion": "processes://1",
     }
     addresses = [{"type": "InternalIP", "address": "127.0.0.1"}, {"type": "Hostname", "address": shape.name}]
-    return {"capacity": amounts, "allocatable": amounts, "conditions": conditions, "nodeInfo": info,
-            "addresses": addresses}
+    return {
+        "capacity": amounts,
+        "allocatable": amounts,
+        "conditions": conditions,
+        "nodeInfo": info,
+        "addresses": addresses,
+    }

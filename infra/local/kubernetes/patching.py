@@ -9,9 +9,18 @@ from infra.local.kubernetes.store import clone
 
 Obj = dict[str, Any]
 # fields whose lists are merged item by item, and the key that tells items apart
-_MERGE_KEYS = {"containers": "name", "initContainers": "name", "volumes": "name", "env": "name",
-               "imagePullSecrets": "name", "volumeMounts": "mountPath", "conditions": "type",
-               "ownerReferences": "uid", "ports": "containerPort", "taints": "key"}
+_MERGE_KEYS = {
+    "containers": "name",
+    "initContainers": "name",
+    "volumes": "name",
+    "env": "name",
+    "imagePullSecrets": "name",
+    "volumeMounts": "mountPath",
+    "conditions": "type",
+    "ownerReferences": "uid",
+    "ports": "containerPort",
+    "taints": "key",
+}
 
 
 def apply_patch(obj: Obj, content_type: str, patch: Any) -> Obj:
@@ -30,9 +39,12 @@ def apply_patch(obj: Obj, content_type: str, patch: Any) -> Obj:
         if not isinstance(patched.get("metadata"), dict):
             raise ApiError(400, "the patch leaves no metadata")
         return patched
-    raise ApiError(415, "the body of the request was in an unknown format - accepted media types include: "
-                        "application/json-patch+json, application/merge-patch+json, "
-                        "application/strategic-merge-patch+json")
+    raise ApiError(
+        415,
+        "the body of the request was in an unknown format - accepted media types include: "
+        "application/json-patch+json, application/merge-patch+json, "
+        "application/strategic-merge-patch+json",
+    )
 
 
 def _merge(target: Any, patch: Obj, *, strategic: bool) -> Obj:

@@ -44,7 +44,10 @@ class Pki:
             "client-key-data": self._data("admin.key"),
         }
         config = {
-            "apiVersion": "v1", "kind": "Config", "current-context": "trainyard", "preferences": {},
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "trainyard",
+            "preferences": {},
             "clusters": [{"name": "trainyard", "cluster": cluster}],
             "users": [{"name": "admin", "user": user}],
             "contexts": [{"name": "trainyard", "context": {"cluster": "trainyard", "user": "admin"}}],
@@ -57,11 +60,13 @@ class Pki:
     def _create(self) -> None:
         ca_key = ec.generate_private_key(ec.SECP256R1())
         ca_name = _name("trainyard-ca")
-        ca = (_builder(ca_name, ca_name, ca_key)
-              .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-              .add_extension(_usage(sign_certificates=True), critical=True)
-              .add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False)
-              .sign(ca_key, hashes.SHA256()))
+        ca = (
+            _builder(ca_name, ca_name, ca_key)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_usage(sign_certificates=True), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False)
+            .sign(ca_key, hashes.SHA256())
+        )
         _write(self._dir / "ca.crt", ca.public_bytes(serialization.Encoding.PEM))
         _write(self._dir / "ca.key", _pem(ca_key))
         for file, subject, purpose in (
@@ -71,12 +76,14 @@ class Pki:
             key = ec.generate_private_key(ec.SECP256R1())
             hosts = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
             issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
-            builder = (_builder(subject, ca_name, key)
-                       .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-                       .add_extension(_usage(sign_certificates=False), critical=True)
-                       .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
-                       .add_extension(issuer, critical=False)
-                       .add_extension(x509.SubjectAlternativeName(hosts), critical=False))
+            builder = (
+                _builder(subject, ca_name, key)
+                .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+                .add_extension(_usage(sign_certificates=False), critical=True)
+                .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+                .add_extension(issuer, critical=False)
+                .add_extension(x509.SubjectAlternativeName(hosts), critical=False)
+            )
             certificate = builder.sign(ca_key, hashes.SHA256())
             _write(self._dir / f"{file}.crt", certificate.public_bytes(serialization.Encoding.PEM))
             _write(self._dir / f"{file}.key", _pem(key))
@@ -93,20 +100,35 @@ def _name(common: str, organization: str = "") -> x509.Name:
 def _builder(
     subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
 ) -> x509.CertificateBuilder:
-    return (x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now() - timedelta(hours=1)).not_valid_after(now() + _YEARS))
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now() - timedelta(hours=1))
+        .not_valid_after(now() + _YEARS)
+    )
 
 
 def _usage(*, sign_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(digital_signature=True, content_commitment=False, key_encipherment=False,
-                         data_encipherment=False, key_agreement=False, key_cert_sign=sign_certificates,
-                         crl_sign=sign_certificates, encipher_only=False, decipher_only=False)
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=sign_certificates,
+        crl_sign=sign_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
 
 
 def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
-                             serialization.NoEncryption())
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
 
 
 def _write(path: Path, data: bytes) -> None:

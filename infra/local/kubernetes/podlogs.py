@@ -20,8 +20,9 @@ Obj = dict[str, Any]
 FOLLOW_EVERY = 0.1
 
 
-async def serve_log(request: web.Request, registry: Registry, node: Node, namespace: str,
-                    name: str) -> web.StreamResponse:
+async def serve_log(
+    request: web.Request, registry: Registry, node: Node, namespace: str, name: str
+) -> web.StreamResponse:
     pod = registry.get(PODS, namespace, name)
     container = _container(request, pod)
     previous = _flag(request, "previous")

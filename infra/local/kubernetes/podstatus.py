@@ -100,8 +100,16 @@ def phase_of(init: list[ContainerState], main: list[ContainerState], *, over: bo
     return "Pending"
 
 
-def status_of(pod: Obj, init: list[ContainerState], main: list[ContainerState], *, over: bool, address: str,
-              reason: str = "", message: str = "") -> Obj:
+def status_of(
+    pod: Obj,
+    init: list[ContainerState],
+    main: list[ContainerState],
+    *,
+    over: bool,
+    address: str,
+    reason: str = "",
+    message: str = "",
+) -> Obj:
     old = pod["status"]
     phase = phase_of(init, main, over=over)
     status = {
@@ -144,8 +152,12 @@ def _conditions(
 ) -> list[Obj]:
     words = {"Succeeded": "PodCompleted", "Failed": "PodFailed"}
     why = {} if ready else {"reason": words.get(phase, "ContainersNotReady")}
-    for kind, good, more in (("PodReadyToStartContainers", not over, {}), ("Initialized", initialized, {}),
-                             ("Ready", ready, why), ("ContainersReady", ready, why)):
+    for kind, good, more in (
+        ("PodReadyToStartContainers", not over, {}),
+        ("Initialized", initialized, {}),
+        ("Ready", ready, why),
+        ("ContainersReady", ready, why),
+    ):
         conditions = with_condition(conditions, {"type": kind, "status": "True" if good else "False", **more})
     return conditions
 
@@ -156,5 +168,8 @@ def with_condition(conditions: list[Obj], new: Obj) -> list[Obj]:
     changed = old is None or old["status"] != new["status"]
     moment = stamp(now()) if changed or old is None else old["lastTransitionTime"]
     made = {"lastProbeTime": None, "lastTransitionTime": moment, **new}
-    return [c for c in conditions if c is not old] + [made] if old is None else \
-        [made if c is old else c for c in conditions]
+    return (
+        [c for c in conditions if c is not old] + [made]
+        if old is None
+        else [made if c is old else c for c in conditions]
+    )

@@ -20,8 +20,13 @@ _START = (
     f"import sys; sys.path.append({str(_ROOT)!r}); "
     "from infra.local.kubernetes.shim import main; main(sys.argv[1])"
 )
-LOST: Obj = {"exitCode": 137, "signal": 9, "reason": "ContainerStatusUnknown", "orphaned": True,
-             "message": "The container could not be located when the pod was terminated"}
+LOST: Obj = {
+    "exitCode": 137,
+    "signal": 9,
+    "reason": "ContainerStatusUnknown",
+    "orphaned": True,
+    "message": "The container could not be located when the pod was terminated",
+}
 
 
 class Process:

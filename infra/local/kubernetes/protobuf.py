@@ -16,11 +16,25 @@ TEXT, NUMBER, FLAG, BYTES = "text", "number", "flag", "bytes"
 # field number -> (name, kind); a kind is a scalar, a message, a [list] or a (map,) of one
 Message = dict[int, tuple[str, Any]]
 
-META: Message = {1: ("name", TEXT), 2: ("generateName", TEXT), 3: ("namespace", TEXT), 8: ("", {}),
-                 11: ("labels", (TEXT,)), 12: ("annotations", (TEXT,))}
+META: Message = {
+    1: ("name", TEXT),
+    2: ("generateName", TEXT),
+    3: ("namespace", TEXT),
+    8: ("", {}),
+    11: ("labels", (TEXT,)),
+    12: ("annotations", (TEXT,)),
+}
 ENV: Message = {1: ("name", TEXT), 2: ("value", TEXT)}
-CONTAINER: Message = {1: ("name", TEXT), 2: ("image", TEXT), 3: ("command", [TEXT]), 4: ("args", [TEXT]),
-                      5: ("workingDir", TEXT), 7: ("env", [ENV]), 8: ("", {}), 14: ("imagePullPolicy", TEXT)}
+CONTAINER: Message = {
+    1: ("name", TEXT),
+    2: ("image", TEXT),
+    3: ("command", [TEXT]),
+    4: ("args", [TEXT]),
+    5: ("workingDir", TEXT),
+    7: ("env", [ENV]),
+    8: ("", {}),
+    14: ("imagePullPolicy", TEXT),
+}
 POD: Message = {
     2: ("containers", [CONTAINER]),
     3: ("restartPolicy", TEXT),
@@ -64,7 +78,7 @@ def decode(body: bytes) -> Obj:
     if not body.startswith(MAGIC):
         raise ApiError(400, "the body is not protobuf of the Kubernetes kind")
     try:
-        envelope = dict(_fields(body[len(MAGIC):]))
+        envelope = dict(_fields(body[len(MAGIC) :]))
         kind = {number: value.decode() for number, value in _fields(envelope[1])}
         if kind[2] not in KINDS:
             raise ApiError(415, f"{kind[2]} is accepted as application/json only")
@@ -94,7 +108,7 @@ def _value(value: Any, kind: Any) -> Any:
     if isinstance(kind, dict):
         return _message(value, kind)
     if kind == NUMBER:
-        return value - 2 ** 64 if value >= 2 ** 63 else value
+        return value - 2**64 if value >= 2**63 else value
     if kind == FLAG:
         return bool(value)
     return base64.b64encode(value).decode() if kind == BYTES else value.decode()
@@ -122,7 +136,7 @@ def _fields(data: bytes) -> list[tuple[int, Any]]:
             size, at = _varint(data, at)
             if at + size > len(data):
                 raise IndexError("cut short")
-            value, at = data[at:at + size], at + size
+            value, at = data[at : at + size], at + size
         else:
             raise IndexError(f"wire type {tag & 7}")
         found.append((tag >> 3, value))

@@ -23,8 +23,17 @@ class Recorder:
         self._registry = registry
         self._recent: OrderedDict[tuple[str, ...], Key] = OrderedDict()
 
-    def record(self, obj: Obj, reason: str, message: str, component: str, *, warning: bool = False,
-               host: str = "", field: str = "") -> None:
+    def record(
+        self,
+        obj: Obj,
+        reason: str,
+        message: str,
+        component: str,
+        *,
+        warning: bool = False,
+        host: str = "",
+        field: str = "",
+    ) -> None:
         same = (obj["metadata"]["uid"], reason, message, component, field)
         key = self._recent.get(same)
         event = self._registry.store.get(key) if key else None
@@ -63,8 +72,11 @@ class Recorder:
 
 def _about(obj: Obj, field: str) -> Obj:
     metadata, moment = obj["metadata"], stamp(now())
-    subject = {"kind": obj["kind"], "apiVersion": obj["apiVersion"],
-               **{k: metadata[k] for k in ("name", "namespace", "uid", "resourceVersion") if k in metadata}}
+    subject = {
+        "kind": obj["kind"],
+        "apiVersion": obj["apiVersion"],
+        **{k: metadata[k] for k in ("name", "namespace", "uid", "resourceVersion") if k in metadata},
+    }
     if field:
         subject["fieldPath"] = field
     return {

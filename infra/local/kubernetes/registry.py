@@ -28,8 +28,11 @@ def _readable(resource: Resource) -> Iterator[None]:
     try:
         yield
     except (TypeError, AttributeError, KeyError) as error:
-        raise ApiError(400, f'{resource.kind} in version "{resource.version}" cannot be handled as a '
-                            f"{resource.kind}: a field has the wrong type: {error}") from error
+        raise ApiError(
+            400,
+            f'{resource.kind} in version "{resource.version}" cannot be handled as a '
+            f"{resource.kind}: a field has the wrong type: {error}",
+        ) from error
 
 
 def key_of(resource: Resource, namespace: str, name: str) -> Key:
@@ -65,8 +68,16 @@ class Registry:
         self.admission.complete(resource, obj)
         return obj if dry_run else self.store.put(key, obj)
 
-    def update(self, resource: Resource, namespace: str, name: str, obj: Obj, *, subresource: str = "",
-               dry_run: bool = False) -> Obj:
+    def update(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        obj: Obj,
+        *,
+        subresource: str = "",
+        dry_run: bool = False,
+    ) -> Obj:
         """The caller's object replaces the stored one, as far as the caller may say."""
         old = self.get(resource, namespace, name)
         metadata = obj.setdefault("metadata", {})
@@ -98,21 +109,36 @@ class Registry:
         """Store what a controller worked out; an object that only waited for its finalizers goes."""
         metadata = obj["metadata"]
         key = key_of(resource, metadata.get("namespace", ""), metadata["name"])
-        if metadata.get("deletionTimestamp") and not metadata.get("finalizers") \
-                and not metadata.get("deletionGracePeriodSeconds") and resource != NAMESPACES:
+        if (
+            metadata.get("deletionTimestamp")
+            and not metadata.get("finalizers")
+            and not metadata.get("deletionGracePeriodSeconds")
+            and resource != NAMESPACES
+        ):
             with self.store.transaction():
                 self.store.put(key, obj)
                 return self.store.remove(key)
         return self.store.put(key, obj)
 
-    def delete(self, resource: Resource, namespace: str, name: str, *, propagation: str | None = None,
-               grace: int | None = None, preconditions: Obj | None = None, dry_run: bool = False) -> Obj:
+    def delete(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        *,
+        propagation: str | None = None,
+        grace: int | None = None,
+        preconditions: Obj | None = None,
+        dry_run: bool = False,
+    ) -> Obj:
         old = self.get(resource, namespace, name)
         for field, value in (preconditions or {}).items():
             if old["metadata"].get(field) != value:
                 label = {"uid": "UID", "resourceVersion": "ResourceVersion"}.get(field, field)
-                why = (f"Precondition failed: {label} in precondition: {value}, {label} in object meta: "
-                       f"{old['metadata'].get(field)}")
+                why = (
+                    f"Precondition failed: {label} in precondition: {value}, {label} in object meta: "
+                    f"{old['metadata'].get(field)}"
+                )
                 raise errors.conflict(resource, name, why)
         new = clone(old)
         metadata = new["metadata"]

@@ -94,8 +94,13 @@ def _resource_list(group: str) -> Obj:
     entries: list[Obj] = []
     for r in ALL:
         if r.group == group:
-            entry: Obj = {"name": r.plural, "singularName": r.kind.lower(), "namespaced": r.namespaced,
-                          "kind": r.kind, "verbs": VERBS}
+            entry: Obj = {
+                "name": r.plural,
+                "singularName": r.kind.lower(),
+                "namespaced": r.namespaced,
+                "kind": r.kind,
+                "verbs": VERBS,
+            }
             if r.short:
                 entry["shortNames"] = list(r.short)
             if r in (PODS, SERVICES, JOBS):
@@ -103,8 +108,15 @@ def _resource_list(group: str) -> Obj:
             entries.append(entry)
             for sub in r.subresources:
                 verbs = ["get"] if sub == "log" else ["get", "patch", "update"]
-                entries.append({"name": f"{r.plural}/{sub}", "singularName": "", "namespaced": r.namespaced,
-                                "kind": r.kind, "verbs": verbs})
+                entries.append(
+                    {
+                        "name": f"{r.plural}/{sub}",
+                        "singularName": "",
+                        "namespaced": r.namespaced,
+                        "kind": r.kind,
+                        "verbs": verbs,
+                    }
+                )
     version = f"{group}/v1" if group else "v1"
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": entries}
 

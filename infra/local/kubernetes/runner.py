@@ -100,8 +100,11 @@ class PodRunner:
         return self._reason == "NodeShutdown"
 
     def _expire(self) -> None:
-        self.stop(self._spec.get("terminationGracePeriodSeconds", 30), "DeadlineExceeded",
-                  "Pod was active on the node longer than the specified deadline")
+        self.stop(
+            self._spec.get("terminationGracePeriodSeconds", 30),
+            "DeadlineExceeded",
+            "Pod was active on the node longer than the specified deadline",
+        )
 
     async def _initialize(self) -> bool:
         for container, state in zip(self._spec.get("initContainers") or [], self._init, strict=True):
@@ -229,11 +232,14 @@ class PodRunner:
     def _prepare(self, container: Obj, process: Process) -> Obj:
         settings = self._host.settings
         if not settings.sandbox and container.get("volumeMounts"):
-            message = ("this machine allows no private file tree: mount paths in the command, arguments, "
-                       "variables and working directory are rewritten to host folders")
+            message = (
+                "this machine allows no private file tree: mount paths in the command, arguments, "
+                "variables and working directory are rewritten to host folders"
+            )
             self._event("PathMapping", message, container["name"], warning=True)
-        return run_record(settings, self._current(), container, self._volumes, self.folder, process.directory,
-                          self._lookup)
+        return run_record(
+            settings, self._current(), container, self._volumes, self.folder, process.directory, self._lookup
+        )
 
     def write_hosts(self, peers: list[str]) -> None:
         """In place, since it is mounted: names of this pod, and of its peers as they come and go."""
@@ -244,9 +250,7 @@ class PodRunner:
 
     def _lookup(self, kind: str, name: str) -> Obj | None:
         resource = CONFIGMAPS if kind == "configmap" else SECRETS
-        return self._host.registry.store.get(
-            Key(resource.qualified, self.pod["metadata"]["namespace"], name)
-        )
+        return self._host.registry.store.get(Key(resource.qualified, self.pod["metadata"]["namespace"], name))
 
     def _attempt(self, name: str, number: int) -> Process:
         return Process(self.folder / "containers" / name / str(number))
@@ -264,20 +268,32 @@ class PodRunner:
 
     def _publish(self, *, over: bool = False) -> None:
         pod = self._current()
-        if pod is self.pod and self._host.registry.store.get(
-                Key(PODS.qualified, pod["metadata"]["namespace"], pod["metadata"]["name"])) is not pod:
+        if (
+            pod is self.pod
+            and self._host.registry.store.get(
+                Key(PODS.qualified, pod["metadata"]["namespace"], pod["metadata"]["name"])
+            )
+            is not pod
+        ):
             return  # removed by force
         new = clone(pod)
-        new["status"] = status_of(pod, self._init, self._main, over=over, address=self.address,
-                                  reason=self._reason, message=self._message)
+        new["status"] = status_of(
+            pod,
+            self._init,
+            self._main,
+            over=over,
+            address=self.address,
+            reason=self._reason,
+            message=self._message,
+        )
         self._host.registry.write(PODS, new)
 
     def _event(self, reason: str, message: str, container: str = "", *, warning: bool = False) -> None:
         group = "containers" if any(s.name == container for s in self._main) else "initContainers"
         field = f"spec.{group}{{{container}}}" if container else ""
-        self._host.recorder.record(self.pod, reason, message, "kubelet", warning=warning,
-                                   host=self._spec["nodeName"], field=field)
+        self._host.recorder.record(
+            self.pod, reason, message, "kubelet", warning=warning, host=self._spec["nodeName"], field=field
+        )
 
     def remove(self) -> None:
         remove_tree(self.folder)
-

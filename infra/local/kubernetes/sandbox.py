@@ -152,8 +152,13 @@ class Tree:
         return copy
 
     def _mount(self, source: str, target: str, kind: str | None, flags: int, data: str = "") -> None:
-        result = self._libc.mount(source.encode(), target.encode(), kind.encode() if kind else None,
-                                  ctypes.c_ulong(flags), data.encode() or None)
+        result = self._libc.mount(
+            source.encode(),
+            target.encode(),
+            kind.encode() if kind else None,
+            ctypes.c_ulong(flags),
+            data.encode() or None,
+        )
         _check(result, f"mount {source} on {target}")
 
 

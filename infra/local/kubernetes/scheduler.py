@@ -49,8 +49,11 @@ def obstacles(pod: Obj, node: Obj, free: Amounts) -> list[str]:
     if any(labels.get(key) != value for key, value in (spec.get("nodeSelector") or {}).items()):
         return ["node(s) didn't match Pod's node affinity/selector"]
     asked = requests_of(spec)
-    return [f"Insufficient {name}" if name != "pods" else "Too many pods"
-            for name, amount in asked.items() if amount > 0 and free.get(name, Decimal(0)) < amount]
+    return [
+        f"Insufficient {name}" if name != "pods" else "Too many pods"
+        for name, amount in asked.items()
+        if amount > 0 and free.get(name, Decimal(0)) < amount
+    ]
 
 
 def _tolerates(toleration: Obj, taint: Obj) -> bool:
@@ -99,15 +102,25 @@ class Scheduler:
 
     def _pass(self, _: str) -> float | None:
         pods = list(self._store.each(PODS.qualified))
-        waiting = [p for p in pods if not p["spec"].get("nodeName") and not finished(p)
-                   and not p["metadata"].get("deletionTimestamp")
-                   and p["spec"].get("schedulerName") == "default-scheduler"]
+        waiting = [
+            p
+            for p in pods
+            if not p["spec"].get("nodeName")
+            and not finished(p)
+            and not p["metadata"].get("deletionTimestamp")
+            and p["spec"].get("schedulerName") == "default-scheduler"
+        ]
         if not waiting:
             return None
         nodes = list(self._store.each(NODES.qualified))
         free = self._free(nodes, pods)
-        waiting.sort(key=lambda p: (-p["spec"].get("priority", 0), p["metadata"]["creationTimestamp"],
-                                    int(p["metadata"]["resourceVersion"])))
+        waiting.sort(
+            key=lambda p: (
+                -p["spec"].get("priority", 0),
+                p["metadata"]["creationTimestamp"],
+                int(p["metadata"]["resourceVersion"]),
+            )
+        )
         again: float | None = None
         for pod in waiting:
             missing = self._missing_claim(pod)
@@ -142,8 +155,9 @@ class Scheduler:
         _take(free[chosen], asked)
         bound = clone(pod)
         bound["spec"]["nodeName"] = chosen
-        bound["status"]["conditions"] = with_condition(bound["status"].get("conditions") or [],
-                                                       {"type": "PodScheduled", "status": "True"})
+        bound["status"]["conditions"] = with_condition(
+            bound["status"].get("conditions") or [], {"type": "PodScheduled", "status": "True"}
+        )
         metadata = pod["metadata"]
         message = f"Successfully assigned {metadata['namespace']}/{metadata['name']} to {chosen}"
         self._recorder.record(pod, "Scheduled", message, "default-scheduler")

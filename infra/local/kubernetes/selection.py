@@ -64,13 +64,18 @@ def label_selector_test(selector: Obj | None) -> Callable[[Obj], bool]:
         if any(labels.get(k) != v for k, v in (wanted.get("matchLabels") or {}).items()):
             return False
         return all(_expression(e, labels) for e in wanted.get("matchExpressions") or ())
+
     return matches
 
 
 def _expression(expression: Obj, labels: Obj) -> bool:
     key, values = expression["key"], expression.get("values") or []
-    operators = {"In": labels.get(key) in values, "NotIn": labels.get(key) not in values,
-                 "Exists": key in labels, "DoesNotExist": key not in labels}
+    operators = {
+        "In": labels.get(key) in values,
+        "NotIn": labels.get(key) not in values,
+        "Exists": key in labels,
+        "DoesNotExist": key not in labels,
+    }
     return operators.get(expression["operator"], False)
 
 
@@ -99,7 +104,7 @@ def _field_requirement(part: str, resource: str) -> Test:
         raise ApiError(400, f"invalid selector: '{part}'; can't understand '{part}'")
     path, operator, value = found.groups()
     if path not in _COMMON | _FIELDS.get(resource, set()):
-        raise ApiError(400, f'field label not supported: {path}')
+        raise ApiError(400, f"field label not supported: {path}")
     return lambda obj: (_value(obj, path) == value) is (operator != "!=")
 
 

@@ -195,7 +195,7 @@ class Shim:
                 out += prefix + b"F " + pending[start:end] + b"\n"
                 start = end + 1
             elif len(pending) - start >= LINE_LIMIT:
-                out += prefix + b"P " + pending[start:start + LINE_LIMIT] + b"\n"
+                out += prefix + b"P " + pending[start : start + LINE_LIMIT] + b"\n"
                 start += LINE_LIMIT
             else:
                 break
@@ -293,4 +293,5 @@ def _signal(pid: int, number: int) -> None:
 def _prctl(option: int, value: int) -> None:
     if sys.platform == "linux":
         import ctypes  # slow to load, and of no use elsewhere
+
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)

@@ -29,14 +29,24 @@ def table(resource: Resource, objects: list[Obj], metadata: Obj, include: str) -
     columns, row = _TABLES.get(resource, ("Name Age", lambda o: [_name(o), _age(o)]))
     rows = [{"cells": row(obj), "object": _shown(obj, include)} for obj in objects]
     definitions = [_column(name.replace("_", " ")) for name in columns.split()]
-    return {"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
-            "columnDefinitions": definitions, "rows": rows}
+    return {
+        "kind": "Table",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": metadata,
+        "columnDefinitions": definitions,
+        "rows": rows,
+    }
 
 
 def _column(name: str) -> Obj:
     whole = name.rstrip("*+")
-    return {"name": whole, "type": "integer" if name.endswith("+") else "string", "description": "",
-            "format": "name" if name == "Name" else "", "priority": 1 if name.endswith("*") else 0}
+    return {
+        "name": whole,
+        "type": "integer" if name.endswith("+") else "string",
+        "description": "",
+        "format": "name" if name == "Name" else "",
+        "priority": 1 if name.endswith("*") else 0,
+    }
 
 
 def _shown(obj: Obj, include: str) -> Obj | None:
@@ -80,8 +90,17 @@ def _pod(pod: Obj) -> list[Any]:
         reason = "Terminating"
     ready = f"{sum(bool(c.get('ready')) for c in states)}/{len(spec['containers'])}"
     restarts = sum(c.get("restartCount", 0) for c in states)
-    return [_name(pod), ready, reason, str(restarts), _age(pod), status.get("podIP", "<none>"),
-            spec.get("nodeName", "<none>"), "<none>", "<none>"]
+    return [
+        _name(pod),
+        ready,
+        reason,
+        str(restarts),
+        _age(pod),
+        status.get("podIP", "<none>"),
+        spec.get("nodeName", "<none>"),
+        "<none>",
+        "<none>",
+    ]
 
 
 def _job(job: Obj) -> list[Any]:
@@ -121,8 +140,18 @@ def _event(event: Obj) -> list[Any]:
     source = event.get("source") or {}
     who = ", ".join(v for v in (source.get("component"), source.get("host")) if v)
     what = f"{subject.get('kind', '').lower()}/{subject.get('name', '')}"
-    return [age(last), event.get("type", ""), event.get("reason", ""), what, subject.get("fieldPath", ""),
-            who, event.get("message", "").strip(), age(first), str(event.get("count", 1)), _name(event)]
+    return [
+        age(last),
+        event.get("type", ""),
+        event.get("reason", ""),
+        what,
+        subject.get("fieldPath", ""),
+        who,
+        event.get("message", "").strip(),
+        age(first),
+        str(event.get("count", 1)),
+        _name(event),
+    ]
 
 
 def _node(node: Obj) -> list[Any]:
@@ -132,8 +161,18 @@ def _node(node: Obj) -> list[Any]:
     )
     address = next((a["address"] for a in node["status"].get("addresses", [])), "<none>")
     info = node["status"].get("nodeInfo", {})
-    return [_name(node), state, "<none>", _age(node), info.get("kubeletVersion", ""), address, "<none>",
-            info.get("osImage", ""), info.get("kernelVersion", ""), info.get("containerRuntimeVersion", "")]
+    return [
+        _name(node),
+        state,
+        "<none>",
+        _age(node),
+        info.get("kubeletVersion", ""),
+        address,
+        "<none>",
+        info.get("osImage", ""),
+        info.get("kernelVersion", ""),
+        info.get("containerRuntimeVersion", ""),
+    ]
 
 
 def _claim(claim: Obj) -> list[Any]:
@@ -162,8 +201,15 @@ def _service(service: Obj) -> list[Any]:
     spec = service.get("spec") or {}
     ports = ",".join(f"{p['port']}/{p.get('protocol', 'TCP')}" for p in spec.get("ports") or []) or "<none>"
     selector = ",".join(f"{k}={v}" for k, v in (spec.get("selector") or {}).items()) or "<none>"
-    return [_name(service), spec.get("type", "ClusterIP"), spec.get("clusterIP", "<none>"), "<none>", ports,
-            _age(service), selector]
+    return [
+        _name(service),
+        spec.get("type", "ClusterIP"),
+        spec.get("clusterIP", "<none>"),
+        "<none>",
+        ports,
+        _age(service),
+        selector,
+    ]
 
 
 _TABLES: dict[Resource, tuple[str, Row]] = {

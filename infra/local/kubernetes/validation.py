@@ -43,10 +43,19 @@ def validate(resource: Resource, obj: Obj, old: Obj | None = None) -> None:
         )
     elif resource == SECRETS:
         causes += _secret(obj.get("data") or {})
-    elif resource == PRIORITIES and abs(obj.get("value") or 0) > 1_000_000_000 and old is None \
-            and not obj["metadata"]["name"].startswith("system-"):
-        causes.append(("FieldValueForbidden", "value", "Forbidden: maximum allowed value of a user defined "
-                       "priority is 1000000000"))
+    elif (
+        resource == PRIORITIES
+        and abs(obj.get("value") or 0) > 1_000_000_000
+        and old is None
+        and not obj["metadata"]["name"].startswith("system-")
+    ):
+        causes.append(
+            (
+                "FieldValueForbidden",
+                "value",
+                "Forbidden: maximum allowed value of a user defined priority is 1000000000",
+            )
+        )
     if causes:
         raise invalid(resource, obj["metadata"].get("name", ""), causes)
 
@@ -64,8 +73,11 @@ def _metadata(resource: Resource, metadata: Obj) -> list[Cause]:
         causes.append(bad_value("metadata.name", name, f"must be no more than {limit} characters"))
     causes += _labels(metadata.get("labels"), "metadata.labels")
     for index, owner in enumerate(metadata.get("ownerReferences") or []):
-        causes += [required(f"metadata.ownerReferences[{index}].{f}", "must not be empty")
-                   for f in ("apiVersion", "kind", "name", "uid") if not owner.get(f)]
+        causes += [
+            required(f"metadata.ownerReferences[{index}].{f}", "must not be empty")
+            for f in ("apiVersion", "kind", "name", "uid")
+            if not owner.get(f)
+        ]
     for key in metadata.get("annotations") or {}:
         if not _KEY.match(key.lower()):
             causes.append(
@@ -111,8 +123,9 @@ def _secret(data: Obj) -> list[Cause]:
         try:
             base64.b64decode(value, validate=True)
         except ValueError as error:
-            raise ApiError(400, f'Secret in version "v1" cannot be handled as a Secret: illegal base64 data: '
-                                f"data.{key}") from error
+            raise ApiError(
+                400, f'Secret in version "v1" cannot be handled as a Secret: illegal base64 data: data.{key}'
+            ) from error
     return []
 
 
@@ -150,8 +163,13 @@ def _job(spec: Obj) -> list[Cause]:
 def _failure_policy(policy: Obj, pod: Obj) -> list[Cause]:
     causes: list[Cause] = []
     if pod.get("restartPolicy") != "Never":
-        causes.append(bad_value("spec.template.spec.restartPolicy", pod.get("restartPolicy"),
-                                "only \"Never\" is supported when podFailurePolicy is specified"))
+        causes.append(
+            bad_value(
+                "spec.template.spec.restartPolicy",
+                pod.get("restartPolicy"),
+                'only "Never" is supported when podFailurePolicy is specified',
+            )
+        )
     for index, rule in enumerate(policy.get("rules") or []):
         field = f"spec.podFailurePolicy.rules[{index}]"
         if rule.get("action") not in ("FailJob", "Ignore", "Count"):
@@ -209,8 +227,13 @@ def _volumes(volumes: list[Obj], at: str) -> list[Cause]:
             causes.append(bad_value(f"{field}.name", volume.get("name", ""), LABEL_WORDS))
         sources = [key for key in volume if key != "name"]
         if len(sources) > 1:
-            causes.append(("FieldValueForbidden", f"{field}.{sources[1]}",
-                           "Forbidden: may not specify more than 1 volume type"))
+            causes.append(
+                (
+                    "FieldValueForbidden",
+                    f"{field}.{sources[1]}",
+                    "Forbidden: may not specify more than 1 volume type",
+                )
+            )
         for source, key in (
             ("persistentVolumeClaim", "claimName"),
             ("configMap", "name"),

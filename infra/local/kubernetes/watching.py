@@ -26,8 +26,9 @@ def wants_table(request: web.Request) -> bool:
     return "as=Table" in accepted.partition(",")[0]
 
 
-async def serve_watch(request: web.Request, store: Store, resource: Resource, namespace: str,
-                      test: Test) -> web.StreamResponse:
+async def serve_watch(
+    request: web.Request, store: Store, resource: Resource, namespace: str, test: Test
+) -> web.StreamResponse:
     watch = Watch(request, store, resource, namespace, test)
     try:
         return await watch.serve()
@@ -85,8 +86,9 @@ class Watch:
         return float(text) if text.isdigit() and int(text) else DEFAULT_TIMEOUT
 
     def _concerns(self, change: Change) -> bool:
-        return change.key.resource == self._resource.qualified and \
-            (not self._namespace or change.key.namespace == self._namespace)
+        return change.key.resource == self._resource.qualified and (
+            not self._namespace or change.key.namespace == self._namespace
+        )
 
     async def _wait(self, seconds: float, version: int) -> None:
         try:

@@ -16,7 +16,7 @@ from tests.builders import NOW
 from tests.fake_cluster import FakeCluster
 from tests.unit.api.fakes import Api, FakeStore, FakeTokens
 
-POOLS = '{"default": {"cluster": "c", "queues": ["normal", "urgent"]}, "spare": {"cluster": "c"}}'
+POOLS = '{"default": {"cluster": "default", "queues": ["normal", "urgent"]}, "spare": {"cluster": "default"}}'
 
 
 @dataclass

@@ -10,6 +10,7 @@ import pytest
 
 from chalicelib.api.responses import MAX_LOG_BYTES, fitting
 from chalicelib.domain.states import Status
+from chalicelib.services.output import Lines
 from chalicelib.services.ports import Event
 from tests import builders
 from tests.builders import JOB_ID, NOW
@@ -316,7 +317,7 @@ def test_logs_that_are_no_unicode_are_answered_as_json(world: World) -> None:
     ids=["none", "short", "escapes", "Chinese", "one long", "one long of emoji", "long in between"],
 )
 def test_the_newest_lines_that_fit_are_kept(lines: list[str], kept: int | None, cut: bool) -> None:
-    found, was_cut = fitting(lines)
+    found, was_cut = fitting(Lines(lines, cut=False))
     assert was_cut is cut
     assert kept in (None, len(found)) and (not lines or found[-1] == lines[-1][-len(found[-1]) :])
     assert sum(len(line.encode()) for line in found) <= MAX_LOG_BYTES

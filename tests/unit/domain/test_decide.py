@@ -32,6 +32,8 @@ sent = job(**SUBMITTED)
 runs = job(R, started_at=later(3), **SUBMITTED)
 stopping = job(S, **SUBMITTED)
 stopping_unsent = job(S)
+WAITS = f"waiting for pod {JOB_ID}-abcde on node node1 to end"
+told = job(S, reason="StopRequested", message=WAITS, **SUBMITTED)
 stopped = job(Status.STOPPED, **SUBMITTED)
 succeeded = job(Status.SUCCEEDED, **SUBMITTED)
 tombstone = job(Status.SUCCEEDED, deleted_at=NOW, **SUBMITTED)
@@ -48,7 +50,9 @@ tombstone = job(Status.SUCCEEDED, deleted_at=NOW, **SUBMITTED)
             new, workload(), Submit(new), id="a Job that nobody noted is noted by submitting it again"
         ),
         pytest.param(stopping, workload(running_pod()), DELETE, id="a stop deletes the Job"),
-        pytest.param(stopping, workload(deleting=True), Nothing(), id="a stop waits for the pods to end"),
+        pytest.param(
+            told, workload(running_pod(), deleting=True), Nothing(), id="a stop waits for the pods to end"
+        ),
         pytest.param(stopped, None, Nothing(), id="stopped and gone"),
         pytest.param(stopped, workload(running_pod()), DELETE, id="stopped, but its Job goes on"),
         pytest.param(stopped, workload(ended_pod(0), **COMPLETE), DELETE, id="stopped, but its Job finished"),
@@ -158,6 +162,30 @@ BAD_CONFIG = pod(waiting_reason="CreateContainerConfigError", waiting_message='s
         ),
         pytest.param(
             runs, None, "failed", "JobDeleted", "not through Trainyard", id="deleted behind our back"
+        ),
+        pytest.param(
+            runs,
+            workload(pod(phase="Failed", reason="UnexpectedAdmissionError", message="no GPU left"), **FAILED),
+            "failed",
+            "PodRejected",
+            "no GPU left",
+            id="its node refuses the pod",
+        ),
+        pytest.param(
+            runs,
+            workload(**FAILED, outcome_message="Job has reached the specified backoff limit"),
+            "failed",
+            "PodsGone",
+            "backoff limit",
+            id="nothing is left to tell why it failed",
+        ),
+        pytest.param(
+            stopping,
+            workload(running_pod(), deleting=True),
+            S,
+            "StopRequested",
+            "on node node1",
+            id="a stop takes time",
         ),
         pytest.param(stopping, None, "stopped", "Stopped", "on request", id="a stop is done"),
     ],

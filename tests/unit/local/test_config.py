@@ -74,4 +74,4 @@ def test_a_proxy_is_not_used_for_the_stack_itself() -> None:
 def test_pools_that_are_exported_reach_the_services() -> None:
     pools = json.dumps({"a100": {"cluster": "default"}})
     env = config.service_environment(config.load({}), "t", {"TRAINYARD_POOLS": pools})
-    assert settings.load(env).default_pool == "a100"
+    assert list(settings.load(env).pools) == ["a100"]

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from chalicelib.domain.decide import SUBMISSION_LASTS
-from chalicelib.errors import ClusterForbids, ClusterRejected, ClusterUnavailable, JobNotFound
+from chalicelib.errors import (
+    ClusterForbids,
+    ClusterRejected,
+    ClusterUnavailable,
+    FunctionUnavailable,
+    JobNotFound,
+    StoreUnavailable,
+)
+from chalicelib.services.outbox import Outbox
 from tests.builders import running_pod
 from tests.unit.services.conftest import ADA, Yard
 from tests.unit.store.support import client_error
@@ -174,3 +182,15 @@ def test_a_batch_wakes_the_sync_function_unless_it_is_awake(yard: Yard) -> None:
     yard.cluster.before["workloads"] = lambda: yard.outbox.deliver([job_id])
     yard.sync.run(yard.seconds(6))
     assert yard.kicks == 1
+
+
+@pytest.mark.parametrize(
+    "trouble", [FunctionUnavailable("throttled"), StoreUnavailable("throttled")], ids=type
+)
+def test_a_kick_that_fails_does_not_deliver_the_batch_again(yard: Yard, trouble: Exception) -> None:
+    def fail() -> None:
+        raise trouble
+
+    job_id = yard.submit()
+    assert Outbox(yard.reconciler, yard.store, fail, yard.clock).deliver([job_id]) == []
+    assert yard.cluster.created == [job_id]

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from chalicelib.domain.decide import SUBMISSION_LASTS
 from chalicelib.domain.observed import Outcome
 from chalicelib.errors import ClusterUnavailable, JobFinished
 from tests.builders import ended_pod, later, running_pod
@@ -137,3 +138,75 @@ def test_one_pool_that_does_not_answer_says_so_and_loses_nothing(yard: Yard) -> 
     yard.cluster.before = {}
     yard.sync.look()
     assert yard.says(job_id) == ("pending", "Submitted")
+
+
+def test_a_list_that_fails_does_not_end_jobs_that_nobody_looked_at(yard: Yard) -> None:
+    job_id = yard.submit()
+    yard.cluster.after["submit"] = lambda: (_ for _ in ()).throw(ClusterUnavailable("the answer is lost"))
+    yard.outbox.deliver([job_id])
+    yard.jobs.stop(ADA, job_id)
+    yard.clock.move(SUBMISSION_LASTS.total_seconds())
+    yard.cluster.before["workloads"] = lambda: (_ for _ in ()).throw(ClusterUnavailable("down"))
+    yard.sync.look()
+    assert yard.says(job_id) == ("stopping", "StopRequested")
+    yard.cluster.before.clear()
+    yard.sync.look()
+    yard.cluster.finish_deletions()
+    yard.sync.look()
+    assert yard.says(job_id) == ("stopped", "Stopped")
+    assert yard.cluster.jobs == {}
+
+
+def test_a_job_that_ran_and_was_stopped_while_a_pass_looked_is_not_created_again(yard: Yard) -> None:
+    job_id = yard.submit()
+
+    def run_and_stop() -> None:
+        yard.outbox.deliver([job_id])
+        yard.jobs.stop(ADA, job_id)
+        yard.cluster.jobs.clear()
+        yard.reconciler.settle(yard.store.get(job_id), None, "default")
+
+    yard.cluster.before["workloads"] = run_and_stop
+    yard.sync.look()
+    assert yard.cluster.created == [job_id]
+    assert yard.says(job_id) == ("stopped", "Stopped")
+
+
+def test_a_cluster_that_does_not_answer_is_waited_for_once_a_pass(yard: Yard) -> None:
+    jobs = [yard.submit() for _ in range(3)]
+
+    def down() -> None:
+        raise ClusterUnavailable("no answer")
+
+    yard.cluster.before = {"submit": down}
+    yard.sync.look()
+    assert yard.cluster.calls["submit"] == 1
+    assert yard.outbox.deliver(jobs) == []
+    assert yard.cluster.calls["submit"] == 2
+
+
+def test_records_that_cannot_be_read_are_not_taken_for_missing_ones(yard: Yard) -> None:
+    job_id, other = yard.run(), yard.submit()
+    yard.cluster.show(job_id, ended_pod(0), outcome=Outcome.COMPLETE, finished_at=later(9))
+    yard.sync.look()
+    yard.bench.client.update_item(
+        TableName=yard.bench.table,
+        Key={"pk": {"S": f"JOB#{job_id}"}, "sk": {"S": "JOB"}},
+        UpdateExpression="SET #s = :s",
+        ExpressionAttributeNames={"#s": "schema"},
+        ExpressionAttributeValues={":s": {"N": "999"}},
+    )
+    yard.clock.move(21)
+    looks = yard.cluster.calls["workloads"]
+    yard.another_sync("after the lease ran out").look()
+    assert yard.cluster.calls["workloads"] == looks + 1
+    assert not yard.cluster.jobs[job_id].deleting
+    assert other in yard.cluster.created
+
+
+def test_a_kick_does_not_wait_for_a_lease_that_is_held(yard: Yard) -> None:
+    yard.run()
+    yard.store.acquire_lease("sync", "other", yard.clock(), timedelta(seconds=20))
+    began = yard.clock()
+    assert yard.sync.run(yard.seconds(60), patient=False) == 0
+    assert yard.clock() == began

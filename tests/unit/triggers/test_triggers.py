@@ -35,15 +35,15 @@ class Parts:
 
     delivered: list[str] = field(default_factory=list)
     undeliverable: set[str] = field(default_factory=set)
-    runs: list[tuple[float, bool]] = field(default_factory=list)
+    runs: list[tuple[float, bool, bool]] = field(default_factory=list)
     recounted: list[str | None] = field(default_factory=list)
 
     def deliver(self, job_ids: Iterable[str]) -> list[str]:
         self.delivered += job_ids
         return [job_id for job_id in self.delivered if job_id in self.undeliverable]
 
-    def run(self, seconds_left: Callable[[], float], *, whole: bool) -> int:
-        self.runs.append((seconds_left(), whole))
+    def run(self, seconds_left: Callable[[], float], *, whole: bool, patient: bool) -> int:
+        self.runs.append((seconds_left(), whole, patient))
         return 3
 
     def recount(self, tenant: str | None) -> dict[str, int]:
@@ -75,17 +75,17 @@ def test_a_job_that_could_not_be_worked_off_is_delivered_again(parts: Parts) -> 
     assert answer == {"batchItemFailures": [{"itemIdentifier": "4421584500000000017450439093"}]}
 
 
-@pytest.mark.parametrize(("time", "whole"), [("2026-01-26T10:00:00Z", True), ("2026-01-26T10:01:00Z", False)])
-def test_the_schedule_runs_passes_and_looks_for_strays_at_the_full_hour(
+@pytest.mark.parametrize(("time", "whole"), [("2026-01-26T10:05:00Z", True), ("2026-01-26T10:01:00Z", False)])
+def test_the_schedule_runs_passes_and_looks_for_strays_every_five_minutes(
     parts: Parts, time: str, whole: bool
 ) -> None:
     assert sync({**event("schedule.json"), "time": time}, Context()) == {"passes": 3}
-    assert parts.runs == [(42.0, whole)]
+    assert parts.runs == [(42.0, whole, True)]
 
 
-def test_a_kick_has_no_time_and_runs_passes_too(parts: Parts) -> None:
+def test_a_kick_has_no_time_and_does_not_wait_for_the_lease(parts: Parts) -> None:
     sync(KICK, Context())
-    assert parts.runs == [(42.0, False)]
+    assert parts.runs == [(42.0, False, False)]
 
 
 @pytest.mark.parametrize("tenant", ["acme", None])

@@ -1,0 +1,117 @@
+"""`make package` writes a template that CloudFormation understands; its functions may do what they do."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+REPO = Path(__file__).parents[2]
+SHIPPED = (
+    "app.py",
+    "chalicelib",
+    ".chalice/config.json",
+    ".chalice/policy.json",
+    "requirements.txt",
+    "infra",
+)
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that `chalice package` wrote, out of a copy: it keeps its own state beside the sources."""
+    copy, out = tmp_path_factory.mktemp("repo"), tmp_path_factory.mktemp("package")
+    for name in SHIPPED:
+        source, target = REPO / name, copy / name
+        target.parent.mkdir(exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target)
+    command = ["package", "--merge-template", "infra/resources.yaml", "--template-format", "yaml", str(out)]
+    subprocess.run(
+        [Path(sys.executable).with_name("chalice"), *command],
+        cwd=copy,
+        env={**os.environ, "AWS_DEFAULT_REGION": "us-east-1"},
+        check=True,
+        timeout=600,
+    )
+    return out
+
+
+@pytest.fixture(scope="module")
+def resources(package: Path) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = yaml.safe_load((package / "sam.yaml").read_text())["Resources"]
+    return found
+
+
+def actions(resources: Mapping[str, Any], role: str) -> set[str]:
+    statements = [
+        statement
+        for policy in resources[role]["Properties"]["Policies"]
+        for statement in policy["PolicyDocument"]["Statement"]
+    ]
+    found: set[str] = set()
+    for statement in statements:
+        action = statement["Action"]
+        found |= {action} if isinstance(action, str) else set(action)
+    return {action for action in found if not action.startswith("logs:")}
+
+
+def test_cloudformation_understands_the_template(package: Path) -> None:
+    lint = Path(sys.executable).with_name("cfn-lint")
+    found = subprocess.run(
+        [lint, package / "sam.yaml"], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert found.returncode == 0, found.stdout
+
+
+def test_what_ships_is_the_app_and_nothing_of_the_embedded_stack(package: Path) -> None:
+    names = zipfile.ZipFile(package / "deployment.zip").namelist()
+    assert {"app.py", "chalicelib/bootstrap.py"} <= set(names)
+    assert any(name.startswith("kubernetes/") for name in names)
+    assert not [
+        name for name in names if name.startswith(("infra/", "tests/", "moto/", "boto3/", "sklearn/"))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("role", "allowed"),
+    [
+        ("AuthorizerRole", set()),
+        ("ApiHandlerRole", {"GetItem", "BatchGetItem", "PutItem", "UpdateItem", "Query"}),
+    ],
+)
+def test_a_role_allows_the_table_calls_that_its_function_makes_and_no_more(
+    resources: Mapping[str, Any], role: str, allowed: set[str]
+) -> None:
+    assert actions(resources, role) == {f"dynamodb:{name}" for name in allowed}
+
+
+def test_the_stream_hands_over_just_the_records_that_need_the_outbox(resources: Mapping[str, Any]) -> None:
+    source = resources["Outbox"]["Properties"]["Events"]["OutboxDynamodbEventSource"]["Properties"]
+    patterns = [
+        json.loads(one["Pattern"])["dynamodb"]["NewImage"] for one in source["FilterCriteria"]["Filters"]
+    ]
+    assert all(pattern.pop("sk") == {"S": ["JOB"]} for pattern in patterns)
+    assert patterns == [
+        {"status": {"S": ["pending"]}, "submitted_at": {"S": [{"exists": False}]}},
+        {"status": {"S": ["stopping"]}},
+        {"deleted_at": {"S": [{"exists": True}]}},
+    ]
+    assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+
+
+def test_every_function_is_told_its_table_and_its_issuer(package: Path) -> None:
+    template = yaml.safe_load((package / "sam.yaml").read_text())
+    told = template["Globals"]["Function"]["Environment"]["Variables"]
+    assert {"TRAINYARD_JOBS_TABLE", "TRAINYARD_JWKS_URL", "TRAINYARD_POOLS"} <= set(told)
