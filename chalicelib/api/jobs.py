@@ -33,6 +33,7 @@ def jobs_list(call: Call) -> Response:
 @bp.route(JOBS + "/create", methods=["POST"], authorizer=authorizer, content_types=ANY_TYPE)
 @endpoint
 def jobs_create(call: Call) -> Response:
+    call.caller.require_write()
     wanted = schemas.creation(call.json(), container().settings)
     made = create(call, container().submission, wanted, DIALECT)
     if isinstance(made, Rendered):

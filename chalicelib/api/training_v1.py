@@ -25,6 +25,7 @@ endpoint = answering(bp, DIALECT)
 @bp.route(JOBS, methods=["POST"], authorizer=authorizer, content_types=ANY_TYPE)
 @endpoint
 def training_v1_create(call: Call) -> Response:
+    call.caller.require_write()
     wanted = schemas.creation(call.json(), container().settings)
     made = create(call, container().submission, wanted, DIALECT)
     if isinstance(made, Rendered):

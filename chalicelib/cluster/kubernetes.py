@@ -101,12 +101,11 @@ class KubernetesCluster:
         return LogTail([_stamped(line) for line in text.split("\n") if line], cut)
 
     def events(self, namespace: str, names: Sequence[str]) -> Sequence[Event]:
-        found = [
-            observe.event(item)
-            for name in (*names[:1], *names[1:][-EVENTS_OF:])
-            for item in self._events_of(namespace, name)
-        ]
-        return sorted(found, key=lambda event: event.timestamp)
+        asked = (*names[:1], *names[1:][-EVENTS_OF:])
+        found = [item for name in asked for item in self._events_of(namespace, name)]
+        # Their times are whole seconds; within one, versions tell what came first.
+        found.sort(key=lambda item: int(item["metadata"].get("resourceVersion") or 0))
+        return sorted(map(observe.event, found), key=lambda event: event.timestamp)
 
     def _create(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
         kind, metadata = manifest["kind"], manifest["metadata"]

@@ -42,7 +42,8 @@ def ended(observed: Workload, now: datetime) -> dict[str, Any]:
     if last is not None:
         changes |= {"exit_code": last.exit_code, **_named_by_the_job(last)}
     if observed.outcome == Outcome.COMPLETE:
-        message = "every pod ended with exit code 0" if len(observed.pods) > 1 else "ended with exit code 0"
+        done = sum(pod.phase == "Succeeded" for pod in observed.pods)
+        message = f"all {done} pods ended with exit code 0" if done > 1 else "ended with exit code 0"
         return changes | {"status": Status.SUCCEEDED, "reason": Reason.COMPLETED, "message": message}
     reason, message = _why_failed(observed, last)
     return changes | {"status": Status.FAILED, "reason": reason, "message": message[:MESSAGE_LIMIT]}

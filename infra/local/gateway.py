@@ -99,7 +99,10 @@ class Gateway(LocalGateway):
         self, method: str, path: str, headers: Mapping[str, str], body: bytes, client: str, request_id: str
     ) -> dict[str, Any]:
         event: dict[str, Any] = self.event_converter.create_lambda_event(
-            method=method, path=path, headers=dict(headers), body=body or None
+            method=method,
+            path=path.replace(";", "%3B"),  # the router would take what follows it for parameters
+            headers=dict(headers),
+            body=body or None,
         )
         if "" in event["pathParameters"].values():
             raise ValueError("a path parameter is never empty")
@@ -134,13 +137,18 @@ class Handler(ChaliceRequestHandler):
         self.command, self.path, self.requestline, self.request_version = "", "", "", ""
         try:
             self.raw_requestline = self.rfile.readline(65537)
+            if self.raw_requestline in (b"\r\n", b"\n"):  # RFC 9112 2.2: one may come before a request
+                self.raw_requestline = self.rfile.readline(65537)
             self._begun, self._request_id = time.monotonic(), str(uuid.uuid4())
             if len(self.raw_requestline) > 65536:
                 self.send_error(HTTPStatus.REQUEST_URI_TOO_LONG)
             elif not self.raw_requestline:
                 self.close_connection = True
             elif self.parse_request():
-                self._respond()
+                if self.headers.defects:  # a line that is no field hides those after it, the length too
+                    self.send_error(HTTPStatus.BAD_REQUEST, "a header line is malformed")
+                else:
+                    self._respond()
             self.wfile.flush()
         except (TimeoutError, ConnectionError) as error:
             log.debug("connection lost: %r", error)

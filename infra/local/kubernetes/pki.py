@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import ipaddress
 import json
 import secrets
@@ -37,12 +36,10 @@ class Pki:
         return context
 
     def write_kubeconfig(self, path: Path, url: str) -> None:
-        """JSON is YAML, so no YAML library is needed."""
-        cluster = {"server": url, "certificate-authority-data": self._data("ca.crt")}
-        user = {
-            "client-certificate-data": self._data("admin.crt"),
-            "client-key-data": self._data("admin.key"),
-        }
+        """JSON is YAML, so no YAML library is needed. The keys are named, not included: clients write those
+        that are included to temporary files."""
+        cluster = {"server": url, "certificate-authority": self._path("ca.crt")}
+        user = {"client-certificate": self._path("admin.crt"), "client-key": self._path("admin.key")}
         config = {
             "apiVersion": "v1",
             "kind": "Config",
@@ -54,8 +51,8 @@ class Pki:
         }
         _write(path, json.dumps(config, indent=2).encode())
 
-    def _data(self, name: str) -> str:
-        return base64.b64encode((self._dir / name).read_bytes()).decode()
+    def _path(self, name: str) -> str:
+        return str((self._dir / name).absolute())
 
     def _create(self) -> None:
         ca_key = ec.generate_private_key(ec.SECP256R1())

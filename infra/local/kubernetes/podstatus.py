@@ -112,6 +112,10 @@ def status_of(
 ) -> Obj:
     old = pod["status"]
     phase = phase_of(init, main, over=over)
+    if over and not reason and any(s.orphaned for s in main):
+        reason, message = "NodeShutdown", ORPHAN_MESSAGE
+    if over and reason == "NodeShutdown":
+        phase = "Failed"  # also a container that took its leave with 0: it was not done
     status = {
         **old,
         "phase": phase,
@@ -124,9 +128,6 @@ def status_of(
     }
     if init:
         status["initContainerStatuses"] = [s.status(init=True) for s in init]
-    orphaned = any(s.orphaned for s in main)
-    if phase == "Failed" and orphaned and not reason:
-        reason, message = "NodeShutdown", ORPHAN_MESSAGE
     if phase == "Failed" and reason:
         status |= {"reason": reason, "message": message}
     ready, initialized = (

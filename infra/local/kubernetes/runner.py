@@ -62,7 +62,8 @@ class PodRunner:
         if self._stopping is not None and grace >= self._stopping:
             return
         if self._stopping is None:
-            self._reason, self._message = reason, message
+            if self._live or reason != "NodeShutdown":
+                self._reason, self._message = reason, message
             for name in self._live:
                 self._event("Killing", f"Stopping container {name}", name)
         self._stopping = grace

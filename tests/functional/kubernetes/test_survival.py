@@ -111,13 +111,18 @@ def test_containers_end_when_their_cluster_stays_away(fresh: Fresh) -> None:
     assert space.job("left").status.failed is None
 
 
-def test_a_clean_stop_ends_all_processes_and_the_job_is_run_again(fresh: Fresh) -> None:
+@pytest.mark.parametrize(
+    "wait",
+    ["exec sleep 100", "trap 'exit 0' TERM; while :; do sleep 0.1; done"],
+    ids=["killed by SIGTERM", "took its leave with 0"],
+)
+def test_a_clean_stop_ends_all_processes_and_the_job_is_run_again(fresh: Fresh, wait: str) -> None:
     cluster = fresh()
     space = Space(cluster)
     folder = space.claim("work")
     pod, container = mounted("work", "/work")
     rule = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}
-    script = "echo $$$$ >> /work/runs; [ $(wc -l < /work/runs) -gt 1 ] || exec sleep 100"
+    script = f"echo $$$$ >> /work/runs; [ $(wc -l < /work/runs) -gt 1 ] && exit; {wait}"
     space.run(
         "stopped",
         "sh",

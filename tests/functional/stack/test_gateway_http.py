@@ -270,6 +270,10 @@ def test_requests_sent_together_are_answered_in_order(wire: Wire) -> None:
         pytest.param(b"GET /" + b"x" * 70000 + b" HTTP/1.1\r\n\r\n", 414, id="an endless path"),
         pytest.param(b"GET / HTTP/1.1\r\nA: " + b"x" * 70000 + b"\r\n\r\n", 431, id="an endless header"),
         pytest.param(b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 200 + b"\r\n", 431, id="too many headers"),
+        pytest.param(
+            b"POST /things HTTP/1.1\r\nContent-Length : 2\r\n\r\n{}", 400, id="a space before a colon"
+        ),
+        pytest.param(b"POST /things HTTP/1.1\r\nfoo bar\r\nContent-Length: 2\r\n\r\n{}", 400, id="no colon"),
     ],
 )
 def test_what_is_not_http_is_refused_in_the_envelope(wire: Wire, data: bytes, status: int) -> None:
@@ -279,6 +283,11 @@ def test_what_is_not_http_is_refused_in_the_envelope(wire: Wire, data: bytes, st
     assert headers["content-type"] == "application/json"
     assert json.loads(body)["success"] is False
     assert wire.is_closed()
+
+
+def test_an_empty_line_may_come_before_a_request(wire: Wire) -> None:
+    wire.send(b"\r\n")
+    assert still_understands(wire)
 
 
 def test_an_old_client_gets_an_answer_and_a_closed_connection(wire: Wire) -> None:

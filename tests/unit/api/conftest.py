@@ -1,4 +1,4 @@
-"""The app with its three blueprints over fakes."""
+"""The app over fakes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import pytest
-from chalice.app import Chalice
 
+from app import app
 from chalicelib import bootstrap
-from chalicelib.api import auth, jobs, training_v1
 from chalicelib.settings import load
 from tests.builders import NOW
 from tests.fake_cluster import FakeCluster
@@ -28,16 +27,8 @@ class World:
     cluster: FakeCluster
 
 
-@pytest.fixture(scope="session")
-def app() -> Chalice:
-    app = Chalice(app_name="test")
-    for blueprint in (auth.bp, training_v1.bp, jobs.bp):
-        app.register_blueprint(blueprint)
-    return app
-
-
 @pytest.fixture
-def world(app: Chalice) -> Iterator[World]:
+def world() -> Iterator[World]:
     container: Any = bootstrap.Container(load({"TRAINYARD_POOLS": POOLS}))
     container.clock = lambda: NOW
     container.store, container.clusters = FakeStore(), FakeCluster()

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from chalice.app import Chalice, Request
+from chalice.app import Request
 
+from app import app
 from chalicelib import errors
 from chalicelib.api.auth import authorizer
 from chalicelib.api.messages import ERRORS, MESSAGES, PROBLEMS
@@ -81,13 +82,13 @@ def test_the_caller_is_rebuilt_from_the_authorizers_context() -> None:
     assert call_with(context).caller == Caller("acme", "ada", frozenset({Role.ADMIN, Role.VIEWER}))
 
 
-def test_every_route_is_guarded(app: Chalice) -> None:
+def test_every_route_is_guarded() -> None:
     entries = [entry for methods in app.routes.values() for entry in methods.values()]
     assert len(entries) == 13
     assert all(entry.authorizer is authorizer for entry in entries)
 
 
-def test_the_routes_are_those_of_the_contracts(app: Chalice) -> None:
+def test_the_routes_are_those_of_the_contracts() -> None:
     job = "/api/v1/training/jobs/{job}"
     assert {path: set(methods) for path, methods in app.routes.items()} == {
         "/api/v1/training/jobs": {"GET", "POST"},

@@ -284,6 +284,11 @@ def test_viewers_do_not_write(world: World, method: str, path: str, body: Any) -
     assert world.store.jobs == {JOB_ID: builders.job(Status.RUNNING, pods=(f"{JOB_ID}-abcde",))}
 
 
+@pytest.mark.parametrize("path", [V1, "/api/jobs/create"])
+def test_viewers_hear_that_they_may_not_before_what_is_wrong(world: World, path: str) -> None:
+    assert world.api.call("POST", path, {}, token="acme:viewer").status == 403
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body"), [call for call in EVERY_CALL if call not in WRITES], ids=name_of
 )
