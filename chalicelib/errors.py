@@ -10,7 +10,7 @@ TrainyardError
 ├── Conflict                JobFinished, IdempotencyConflict
 ├── StaleRecord             the record changed since it was read: reload, decide again
 ├── Retryable               StoreUnavailable, FunctionUnavailable, ClusterUnavailable: try again later;
-│                           ClusterForbids, NamespaceMissing: once an admin has mended it
+│                           ClusterForbids, NamespaceMissing, PoolMissing: once an admin has mended it
 ├── StoreRejected           DynamoDB refuses the request for good
 └── ClusterRejected         Kubernetes refuses the object for good
 
@@ -186,6 +186,16 @@ class NamespaceMissing(ClusterUnavailable):
 
 class StoreRejected(TrainyardError):
     """DynamoDB refuses the request for good: it is malformed, which is a bug of ours."""
+
+
+class PoolMissing(ClusterUnavailable):
+    """The configuration no longer has the pool that a stored job names."""
+
+    code = "PoolMissing"
+
+    def __init__(self, pool_id: str) -> None:
+        super().__init__(f"resource pool {pool_id!r} is no longer configured")
+        self.pool_id = pool_id
 
 
 class ClusterRejected(TrainyardError):

@@ -66,6 +66,10 @@ ERRORS: Mapping[str, tuple[str, str]] = {
         "集群中没有命名空间 {namespace}，请联系管理员",
         "The cluster has no namespace {namespace}; ask an administrator",
     ),
+    "PoolMissing": (
+        "资源池 {pool_id} 已不再配置，请联系管理员",
+        "The resource pool {pool_id} is no longer configured; ask an administrator",
+    ),
     "InternalError": ("服务器内部错误", "Internal error"),
 }
 

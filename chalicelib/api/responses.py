@@ -47,6 +47,7 @@ STATUSES: Mapping[str, tuple[int, int]] = {
     "StaleRecord": (503, 3),
     "ClusterForbids": (503, 4),
     "NamespaceMissing": (503, 5),
+    "PoolMissing": (503, 6),
 }
 
 

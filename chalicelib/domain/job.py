@@ -27,6 +27,7 @@ class Reason(StrEnum):
     POD_CREATION_FAILED = "PodCreationFailed"
     NAMESPACE_MISSING = "NamespaceMissing"
     CLUSTER_UNAVAILABLE = "ClusterUnavailable"
+    POOL_MISSING = "PoolMissing"
     CLUSTER_FORBIDS = "ClusterForbids"
     CLUSTER_REJECTED = "ClusterRejected"
     COMPLETED = "Completed"

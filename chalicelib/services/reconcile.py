@@ -21,6 +21,7 @@ from chalicelib.errors import (
     ClusterRejected,
     ClusterUnavailable,
     NamespaceMissing,
+    PoolMissing,
     StaleRecord,
     StoreUnavailable,
 )
@@ -63,7 +64,7 @@ class Reconciler:
             raise ClusterUnavailable(f"the cluster of pool {pool_id!r} does not answer")
         try:
             self._follow(job)
-        except (NamespaceMissing, ClusterForbids):
+        except (NamespaceMissing, ClusterForbids, PoolMissing):
             raise
         except ClusterUnavailable:
             down.add(pool_id)
@@ -161,6 +162,8 @@ def _waits_because(error: ClusterUnavailable) -> dict[str, Any]:
     match error:
         case NamespaceMissing():
             return {"reason": Reason.NAMESPACE_MISSING, "message": str(error)}
+        case PoolMissing():
+            return {"reason": Reason.POOL_MISSING, "message": str(error)}
         case ClusterForbids():
             return {"reason": Reason.CLUSTER_FORBIDS, "message": str(error)[:MESSAGE_LIMIT]}
         case _:

@@ -69,11 +69,11 @@ class Sync:
             if not self._leads(seconds_left, patient):
                 break
             try:
-                passes += self._passes(seconds_left, whole)
+                made = self._passes(seconds_left, whole)
             finally:
                 self._store.release_lease(LEASE, self._pace.holder)
-            whole = False
-            if self._is_late(seconds_left):
+            passes, whole = passes + made, False
+            if not made or self._is_late(seconds_left):
                 break
             # Somebody who saw the lease held did not kick us: what he wrote by then shows now.
         return passes
@@ -95,7 +95,7 @@ class Sync:
                 self._look_at(pool_id, records[pool_id])
             except (ClusterUnavailable, ClusterRejected) as error:
                 log.warning("pool %s: %s", pool_id, error)
-                self._tell(records[pool_id].values())
+                self._tell(records[pool_id].values(), error)
         return bool(records)
 
     def _passes(self, seconds_left: Callable[[], float], whole: bool) -> int:
@@ -145,12 +145,13 @@ class Sync:
             return {}
         return {job_id: known.get(job_id) for job_id in job_ids}
 
-    def _tell(self, records: Iterable[Job]) -> None:
-        """Jobs that wait for a cluster that does not answer say so."""
+    def _tell(self, records: Iterable[Job], error: ClusterUnavailable | ClusterRejected) -> None:
+        """Jobs that wait for a cluster that cannot be looked at say so."""
+        trouble = error if isinstance(error, ClusterUnavailable) else ClusterUnavailable(str(error))
         for job in records:
             if is_to_be_submitted(job):
                 with suppress(StaleRecord):
-                    self._reconciler.note(job, ClusterUnavailable())
+                    self._reconciler.note(job, trouble)
 
     def _settle(self, job: Job | None, observed: Workload | None, pool_id: str, down: set[str]) -> bool:
         """Settle one job; True when there was nothing to do. One job's trouble is not another's."""

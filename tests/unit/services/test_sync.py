@@ -9,8 +9,10 @@ import pytest
 from chalicelib.domain.decide import SUBMISSION_LASTS
 from chalicelib.domain.observed import Outcome
 from chalicelib.errors import ClusterUnavailable, JobFinished
+from chalicelib.services.reconcile import Reconciler
+from chalicelib.services.sync import Pace, Sync
 from tests.builders import ended_pod, later, running_pod
-from tests.unit.services.conftest import ADA, Yard
+from tests.unit.services.conftest import ADA, MANIFEST, Yard
 
 
 def test_a_job_goes_from_pending_over_running_to_succeeded(yard: Yard) -> None:
@@ -185,10 +187,8 @@ def test_a_cluster_that_does_not_answer_is_waited_for_once_a_pass(yard: Yard) ->
     assert yard.cluster.calls["submit"] == 2
 
 
-def test_records_that_cannot_be_read_are_not_taken_for_missing_ones(yard: Yard) -> None:
-    job_id, other = yard.run(), yard.submit()
-    yard.cluster.show(job_id, ended_pod(0), outcome=Outcome.COMPLETE, finished_at=later(9))
-    yard.sync.look()
+def of_a_newer_release(yard: Yard, job_id: str) -> None:
+    """Make the record one that this release cannot read."""
     yard.bench.client.update_item(
         TableName=yard.bench.table,
         Key={"pk": {"S": f"JOB#{job_id}"}, "sk": {"S": "JOB"}},
@@ -196,6 +196,37 @@ def test_records_that_cannot_be_read_are_not_taken_for_missing_ones(yard: Yard) 
         ExpressionAttributeNames={"#s": "schema"},
         ExpressionAttributeValues={":s": {"N": "999"}},
     )
+
+
+def test_a_record_of_a_newer_release_is_left_alone_and_holds_nobody_up(yard: Yard) -> None:
+    newer, other = yard.submit(), yard.submit()
+    of_a_newer_release(yard, newer)
+    yard.sync.run(yard.seconds(10))
+    assert yard.cluster.created == [other]
+
+
+def test_a_run_ends_when_it_can_read_nothing_that_is_unsettled(yard: Yard) -> None:
+    of_a_newer_release(yard, yard.submit())
+    began = yard.clock()
+    assert yard.sync.run(yard.seconds(60)) == 0
+    assert yard.clock() == began
+
+
+def test_a_job_whose_pool_is_no_longer_configured_says_so(yard: Yard) -> None:
+    job_id = yard.submit()
+    reconciler = Reconciler(yard.store, {}, yard.cluster, MANIFEST, yard.clock)
+    pace = Pace(
+        interval=timedelta(seconds=2), lease=timedelta(seconds=20), holder="me", sleep=yard.clock.move
+    )
+    Sync(reconciler, yard.store, {}, yard.cluster, yard.clock, pace).look()
+    assert yard.says(job_id) == ("pending", "PoolMissing")
+
+
+def test_records_that_cannot_be_read_are_not_taken_for_missing_ones(yard: Yard) -> None:
+    job_id, other = yard.run(), yard.submit()
+    yard.cluster.show(job_id, ended_pod(0), outcome=Outcome.COMPLETE, finished_at=later(9))
+    yard.sync.look()
+    of_a_newer_release(yard, job_id)
     yard.clock.move(21)
     looks = yard.cluster.calls["workloads"]
     yard.another_sync("after the lease ran out").look()
