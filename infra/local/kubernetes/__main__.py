@@ -179,6 +179,7 @@ def install(registry: Registry) -> None:
     for name, value in (("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)):
         if registry.store.get(key_of(PRIORITIES, "", name)) is None:
             registry.create(PRIORITIES, "", {"metadata": {"name": name}, "value": value})
+    registry.store.forget()
 
 
 def start_controllers(

@@ -139,18 +139,19 @@ def _default_job(job: Obj, spec: Obj) -> None:
         return
     labels = dict((template.get("metadata") or {}).get("labels") or {})
     if not spec.get("manualSelector"):
-        labels |= {
-            "controller-uid": uid,
-            "job-name": name,
-            "batch.kubernetes.io/controller-uid": uid,
-            "batch.kubernetes.io/job-name": name,
-        }
+        labels = {**own_labels(name, uid), **labels}
         spec.setdefault("selector", {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}})
     template["metadata"] = {**(template.get("metadata") or {}), "labels": labels}
     if not job["metadata"].get("labels"):
         job["metadata"]["labels"] = clone(labels)
     if isinstance(template.get("spec"), dict):
         default_pod(template["spec"])
+
+
+def own_labels(name: str, uid: str) -> dict[str, str]:
+    """What the pods of a Job are known by."""
+    old = {"controller-uid": uid, "job-name": name}
+    return old | {f"batch.kubernetes.io/{key}": value for key, value in old.items()}
 
 
 def _quality(spec: Obj) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+import yaml
 from aiohttp import web
 
 from infra.local.kubernetes import errors, protobuf
@@ -292,18 +293,17 @@ def _number(request: web.Request, name: str) -> int:
 
 
 async def _json(request: web.Request) -> Any:
-    if request.content_type == "application/vnd.kubernetes.protobuf":
-        return protobuf.decode(await request.read())
-    if request.content_type.endswith("yaml"):
-        raise ApiError(
-            415,
-            "the body of the request was in an unknown format - accepted media types include: "
-            "application/json",
-        )
+    body, kind = await request.read(), request.content_type
     try:
-        return json.loads(await request.read(), parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise ApiError(400, f"couldn't decode the body as JSON: {error}") from error
+        if kind == "application/vnd.kubernetes.protobuf":
+            return protobuf.decode(body)
+        if kind.endswith("yaml"):
+            return yaml.safe_load(body)
+        if kind not in ("application/octet-stream", "application/json") and not kind.endswith("patch+json"):
+            raise errors.unknown_format("application/json, application/yaml")
+        return json.loads(body, parse_constant=_no_constant)
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        raise ApiError(400, f"couldn't decode the body: {error}") from error
 
 
 def _no_constant(name: str) -> None:

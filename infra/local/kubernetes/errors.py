@@ -56,6 +56,11 @@ def no_such_path() -> ApiError:
     return ApiError(404, "the server could not find the requested resource")
 
 
+def unknown_format(known: str) -> ApiError:
+    words = "the body of the request was in an unknown format - accepted media types include: "
+    return ApiError(415, words + known)
+
+
 def already_exists(resource: Resource, name: str) -> ApiError:
     return ApiError(
         409, f'{resource.qualified} "{name}" already exists', "AlreadyExists", _details(resource, name)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from infra.local.kubernetes.errors import ApiError
-from infra.local.kubernetes.store import clone
+import jsonpatch
+from jsonpointer import JsonPointerException
+
+from infra.local.kubernetes.errors import ApiError, unknown_format
 
 Obj = dict[str, Any]
 # fields whose lists are merged item by item, and the key that tells items apart
@@ -27,7 +29,7 @@ def apply_patch(obj: Obj, content_type: str, patch: Any) -> Obj:
     if content_type == "application/json-patch+json":
         if not isinstance(patch, list):
             raise ApiError(400, "a JSON patch is a list of operations")
-        return _json_patch(clone(obj), patch)
+        return _json_patch(obj, patch)
     if not isinstance(patch, dict):
         raise ApiError(400, "a merge patch is an object")
     kind = content_type.removeprefix("application/").removesuffix("-patch+json")
@@ -39,12 +41,8 @@ def apply_patch(obj: Obj, content_type: str, patch: Any) -> Obj:
         if not isinstance(patched.get("metadata"), dict):
             raise ApiError(400, "the patch leaves no metadata")
         return patched
-    raise ApiError(
-        415,
-        "the body of the request was in an unknown format - accepted media types include: "
-        "application/json-patch+json, application/merge-patch+json, "
-        "application/strategic-merge-patch+json",
-    )
+    kinds = ("json-patch", "merge-patch", "strategic-merge-patch")
+    raise unknown_format(", ".join(f"application/{kind}+json" for kind in kinds))
 
 
 def _merge(target: Any, patch: Obj, *, strategic: bool) -> Obj:
@@ -90,69 +88,10 @@ def _merge_list(items: list[Obj], patch: list[Obj], key: str) -> list[Obj]:
     return result
 
 
-def _json_patch(document: Any, operations: list[Obj]) -> Obj:
-    holder = {"": document}
-    for operation in operations:
-        try:
-            _operate(holder, operation)
-        except (KeyError, IndexError, ValueError, TypeError) as error:
-            raise ApiError(
-                422, f"the server rejected our request due to an error in our request: {operation}", "Invalid"
-            ) from error
-    result: Obj = holder[""]
-    return result
-
-
-def _operate(holder: Obj, operation: Obj) -> None:
-    name, path = operation["op"], operation["path"]
-    if name == "test":
-        if _find(holder, path) != operation["value"]:
-            raise ValueError("test failed")
-    elif name in ("add", "replace"):
-        if name == "replace":
-            _find(holder, path)
-        _put(holder, path, operation["value"], insert=name == "add")
-    elif name == "remove":
-        _drop(holder, path)
-    elif name in ("copy", "move"):
-        value = clone({"value": _find(holder, operation["from"])})["value"]
-        if name == "move":
-            _drop(holder, operation["from"])
-        _put(holder, path, value, insert=True)
-    else:
-        raise ValueError(f"unknown operation {name}")
-
-
-def _steps(path: str) -> list[str]:
-    if path and not path.startswith("/"):
-        raise ValueError("a JSON pointer starts with /")
-    return [step.replace("~1", "/").replace("~0", "~") for step in path.split("/")]
-
-
-def _find(node: Any, path: str) -> Any:
-    for step in _steps(path):
-        node = node[int(step)] if isinstance(node, list) else node[step]
-    return node
-
-
-def _parent(holder: Obj, path: str) -> tuple[Any, str]:
-    node: Any = holder
-    *above, last = _steps(path)
-    for step in above:
-        node = node[int(step)] if isinstance(node, list) else node[step]
-    return node, last
-
-
-def _put(holder: Obj, path: str, value: Any, *, insert: bool) -> None:
-    node, last = _parent(holder, path)
-    if not isinstance(node, list):
-        node[last] = value
-    elif insert:
-        node.insert(len(node) if last == "-" else int(last), value)
-    else:
-        node[int(last)] = value
-
-
-def _drop(holder: Obj, path: str) -> None:
-    node, last = _parent(holder, path)
-    node.pop(int(last)) if isinstance(node, list) else node.pop(last)
+def _json_patch(obj: Obj, patch: list[Obj]) -> Obj:
+    try:
+        patched: Obj = jsonpatch.apply_patch(obj, patch)
+    except (jsonpatch.JsonPatchException, JsonPointerException, TypeError, KeyError) as error:
+        words = f"the server rejected our request due to an error in our request: {error}"
+        raise ApiError(422, words, "Invalid") from error
+    return patched

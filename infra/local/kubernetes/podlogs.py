@@ -73,9 +73,8 @@ def _not_there(pod: Obj, container: str, previous: bool) -> ApiError:
     states = [*(status.get("containerStatuses") or []), *(status.get("initContainerStatuses") or [])]
     state: Obj = next((s["state"] for s in states if s["name"] == container), {})
     reason = (state.get("waiting") or {}).get("reason", "ContainerCreating")
-    why = "trying and failing to pull image" if "ImagePull" in reason else f"waiting to start: {reason}"
-    joint = "is" if why.startswith("waiting") or why.startswith("trying") else "has"
-    return ApiError(400, f'container "{container}" in pod "{name}" {joint} {why}')
+    why = "trying and failing to pull image" if "ImagePull" in reason else reason
+    return ApiError(400, f'container "{container}" in pod "{name}" is waiting to start: {why}')
 
 
 def _options(request: web.Request) -> Options:

@@ -162,11 +162,12 @@ class PodRunner:
         self._live[name] = process
         await process.start(run)
         state.identity = f"trainyard://{self.pod['metadata']['uid']}-{name}-{state.restarts}"
-        if process.running and not process.exit:
-            state.run(process.running["startedAt"])
+        if process.running:
             if fresh:
                 self._event("Started", f"Started container {name}", name)
-            self._publish()
+            if not process.exit:
+                state.run(process.running["startedAt"])
+                self._publish()
         if self._stopping is not None:
             process.stop(self._stopping)
         result = await process.wait()

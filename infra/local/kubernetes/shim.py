@@ -7,6 +7,7 @@ Standard library only, and few modules: its start is part of every container's s
 # ruff: noqa: PTH103, PTH105, PTH108, PTH123, PLC0415
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -138,20 +139,15 @@ class Shim:
             self._end(min(5.0, self._run["grace"]))
 
     def _end(self, grace: float) -> None:
-        self._signal_group(signal.SIGTERM)
+        _signal(self._main, signal.SIGTERM)
         until = time.monotonic() + grace
         self._kill_at = min(self._kill_at or until, until)
 
     def _kill(self) -> None:
-        self._signal_group(signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._main, signal.SIGKILL)
         for pid in procinfo.descendants(os.getpid()):  # those that left the group
             _signal(pid, signal.SIGKILL)
-
-    def _signal_group(self, number: int) -> None:
-        try:
-            os.killpg(self._main, number)
-        except (ProcessLookupError, PermissionError):
-            _signal(self._main, number)
 
     def _reap(self) -> None:
         while True:

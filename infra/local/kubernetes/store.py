@@ -135,6 +135,11 @@ class Store:
             for listener in list(self._listeners):
                 listener(change)
 
+    def forget(self) -> None:
+        """Whoever watches from before now is told to list again."""
+        self._floor = self.version
+        self._history.clear()
+
     def changes_since(self, version: int) -> list[Change]:
         if version < self._floor:
             raise Expired(f"too old resource version: {version} ({self._floor})")

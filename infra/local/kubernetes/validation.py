@@ -6,6 +6,7 @@ import base64
 import re
 from typing import Any
 
+from infra.local.kubernetes.admission import own_labels
 from infra.local.kubernetes.errors import ApiError, Cause, bad_value, invalid, required, unsupported
 from infra.local.kubernetes.fields import check_fields
 from infra.local.kubernetes.resources import EVENTS, JOBS, PODS, PRIORITIES, SECRETS, SERVICES, Resource
@@ -36,7 +37,7 @@ def validate(resource: Resource, obj: Obj, old: Obj | None = None) -> None:
     check_fields(resource, obj)
     causes = _metadata(resource, obj["metadata"])
     if resource == JOBS:
-        causes += _job(obj.get("spec") or {}) if old is None else _job_update(obj, old)
+        causes += _job(obj["metadata"], obj.get("spec") or {}) if old is None else _job_update(obj, old)
     elif resource == PODS:
         causes += (
             _pod_spec(obj.get("spec") or {}, "spec", for_job=False) if old is None else _pod_update(obj, old)
@@ -129,7 +130,7 @@ def _secret(data: Obj) -> list[Cause]:
     return []
 
 
-def _job(spec: Obj) -> list[Cause]:
+def _job(metadata: Obj, spec: Obj) -> list[Cause]:
     causes: list[Cause] = []
     for name in (
         "parallelism",
@@ -148,9 +149,13 @@ def _job(spec: Obj) -> list[Cause]:
         causes.append(required("spec.completions", "when completion mode is Indexed"))
     template = spec.get("template") or {}
     labels = (template.get("metadata") or {}).get("labels") or {}
-    auto = {"matchLabels": {_UID: labels.get(_UID)}}
-    if not spec.get("manualSelector") and spec.get("selector") != auto:
-        causes.append(bad_value("spec.selector", spec.get("selector"), "`selector` not auto-generated"))
+    if not spec.get("manualSelector"):
+        if spec.get("selector") != {"matchLabels": {_UID: metadata["uid"]}}:
+            causes.append(bad_value("spec.selector", spec.get("selector"), "`selector` not auto-generated"))
+        for key, value in own_labels(metadata.get("name", ""), metadata["uid"]).items():
+            if labels.get(key) != value:
+                field = f"spec.template.metadata.labels[{key}]"
+                causes.append(bad_value(field, labels.get(key), f"must be '{value}'"))
     causes += _labels((template.get("metadata") or {}).get("labels"), "spec.template.metadata.labels")
     pod = template.get("spec") or {}
     causes += _pod_spec(pod, "spec.template.spec", for_job=True)

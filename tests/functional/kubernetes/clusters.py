@@ -1,24 +1,23 @@
-"""What the tests of the embedded cluster share: a real cluster process, and a namespace of one's own."""
+"""What the tests of clusters share: an embedded one or a real one, and a namespace of one's own."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
-import ssl
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+import requests
 from kubernetes import client, config, watch
 
 Obj = dict[str, Any]
@@ -27,7 +26,7 @@ Watch: Any = watch.Watch
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def wait_for(condition: Callable[[], T], seconds: float = 10.0, what: str = "") -> T:
+def wait_for(condition: Callable[[], T], seconds: float = 30.0, what: str = "") -> T:
     """The first true answer of `condition`; fails after `seconds`."""
     until = time.monotonic() + seconds
     while True:
@@ -40,7 +39,84 @@ def wait_for(condition: Callable[[], T], seconds: float = 10.0, what: str = "") 
 
 
 class Cluster:
-    """A cluster process and clients for it."""
+    """Some Kubernetes and clients for it."""
+
+    image = "python:3.11"
+
+    def connect(self, kubeconfig: str) -> None:
+        connect: Any = config.new_client_from_config
+        self.kubeconfig, self.api = kubeconfig, connect(kubeconfig)
+        # untyped on purpose: the tests hand it plain dicts, as people do
+        self.core: Any = client.CoreV1Api(self.api)
+        self.batch: Any = client.BatchV1Api(self.api)
+
+    def needs(self, minor: int, what: str) -> None:
+        """Skips the test on a server that is older than 1.`minor`."""
+        version: Any = client.VersionApi(self.api)
+        if int(re.sub(r"\D", "", version.get_code().minor)) < minor:
+            pytest.skip(f"{what} needs Kubernetes 1.{minor}")
+
+    def kubectl(self, *words: str, check: bool = True, stdin: str = "") -> str:
+        done = self.kubectl_run(*words, stdin=stdin)
+        if check:
+            assert done.returncode == 0, done.stderr
+        warnings = "WARNING: version difference between client"
+        told = [line for line in done.stderr.splitlines(keepends=True) if not line.startswith(warnings)]
+        return done.stdout + "".join(told)
+
+    def kubectl_run(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        if not shutil.which("kubectl"):
+            pytest.skip("kubectl is not on PATH")
+        return subprocess.run(
+            ["kubectl", *words],
+            env={**os.environ, "KUBECONFIG": self.kubeconfig},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            input=stdin,
+        )
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        token: str = "",
+        content_type: str = "application/json",
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, Any]:
+        """Past the official client and its own checks; the answer's code and its decoded body."""
+        settings: Any = self.api.configuration
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        sent = {"Content-Type": content_type, "Accept": "application/json", **(headers or {})}
+        certificate = (settings.cert_file, settings.key_file)
+        if token or not settings.cert_file:
+            sent["Authorization"] = f"Bearer {token}" if token else settings.api_key["authorization"]
+        answer = requests.request(
+            method,
+            settings.host + path,
+            data=data,
+            headers=sent,
+            verify=settings.ssl_ca_cert,
+            cert=None if token or not settings.cert_file else certificate,
+            timeout=30,
+        )
+        return answer.status_code, answer.json()
+
+
+class RealCluster(Cluster):
+    """The one that KUBECONFIG names. Its pods run an image that a node has, if that has Python 3.11."""
+
+    def __init__(self, kubeconfig: str) -> None:
+        self.connect(kubeconfig)
+        names = [n for node in self.core.list_node().items for i in node.status.images or [] for n in i.names]
+        self.image = next((name for name in names if name.endswith("python:3.11")), "python:3.11")
+
+
+class EmbeddedCluster(Cluster):
+    """A process of its own, which tests may kill."""
 
     def __init__(self, folder: Path, *flags: str) -> None:
         self.state, self.volumes, self.flags = folder / "state", folder / "volumes", flags
@@ -50,30 +126,13 @@ class Cluster:
         self.process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            "infra.local.kubernetes",
-            "--state",
-            str(self.state),
-            "--port",
-            str(self.port),
-            "--volumes",
-            str(self.volumes),
-            "--retry-backoff",
-            "0.2",
-            "--image-path",
-            str(Path(sys.executable).parent),
-            *self.flags,
-        ]
+        command = [sys.executable, "-m", "infra.local.kubernetes"]
+        command += ["--state", str(self.state), "--port", str(self.port), "--volumes", str(self.volumes)]
+        command += ["--retry-backoff", "0.2", "--image-path", str(Path(sys.executable).parent), *self.flags]
         self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         assert self.process.stdout.readline().startswith("ready https://127.0.0.1:")
-        connect: Any = config.new_client_from_config
-        self.api = connect(str(self.state / "kubeconfig"))
-        # untyped on purpose: the tests hand it plain dicts, as people do
-        self.core: Any = client.CoreV1Api(self.api)
-        self.batch: Any = client.BatchV1Api(self.api)
+        self.connect(str(self.state / "kubeconfig"))
 
     def end(self, number: int = signal.SIGTERM) -> int:
         assert self.process is not None
@@ -82,44 +141,6 @@ class Cluster:
         assert self.process.stdout is not None
         self.process.stdout.close()
         return code
-
-    def kubectl(self, *words: str, check: bool = True, stdin: str = "") -> str:
-        if not shutil.which("kubectl"):
-            pytest.skip("kubectl is not on PATH")
-        environment = {**os.environ, "KUBECONFIG": str(self.state / "kubeconfig")}
-        done = subprocess.run(
-            ["kubectl", *words],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=30,
-            input=stdin,
-        )
-        if check:
-            assert done.returncode == 0, done.stderr
-        return done.stdout + done.stderr
-
-    def request(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        token: str | None = None,
-        content_type: str = "application/json",
-    ) -> tuple[int, Any]:
-        """Past the official client and its own checks; the answer's code and its decoded body."""
-        context = ssl.create_default_context(cafile=str(self.state / "pki" / "ca.crt"))
-        token = (self.state / "pki" / "token").read_text() if token is None else token
-        data = None if body is None else json.dumps(body).encode() if not isinstance(body, bytes) else body
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": content_type}
-        request = urllib.request.Request(f"https://127.0.0.1:{self.port}{path}", data, headers, method=method)
-        try:
-            with urllib.request.urlopen(request, context=context, timeout=30) as response:
-                return response.status, json.load(response)
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, json.load(error)
 
 
 class Space:
@@ -139,7 +160,8 @@ class Space:
         container: Obj | None = None,
     ) -> None:
         """Create a Job that runs `command`; the rest goes over the defaults."""
-        one = {"name": "main", "image": "busybox", "command": list(command), **(container or {})}
+        image = {"image": self.cluster.image, "imagePullPolicy": "IfNotPresent"}
+        one = {"name": "main", **image, "command": list(command), **(container or {})}
         template = {"restartPolicy": "Never", "containers": [one], **(pod or {})}
         body = {
             "metadata": {"name": name},
@@ -158,7 +180,7 @@ class Space:
     def pod(self, job: str) -> Any:
         return wait_for(lambda: self.pods(job), what=f"a pod of {job}")[0]
 
-    def ended(self, name: str, seconds: float = 15.0) -> Any:
+    def ended(self, name: str, seconds: float = 60.0) -> Any:
         """The condition with which the job ended."""
 
         def last() -> Any:
@@ -189,6 +211,8 @@ class Space:
         return [e for e in self.core.list_namespaced_event(self.name).items if e.reason == reason]
 
     def claim(self, name: str) -> Path:
+        """A claim and its folder, which only the embedded cluster has."""
+        assert isinstance(self.cluster, EmbeddedCluster)
         self.core.create_namespaced_persistent_volume_claim(
             self.name,
             {

@@ -1,4 +1,4 @@
-"""One real cluster process per test session, and more for the tests that kill theirs."""
+"""One embedded cluster per test session, and more for the tests that kill theirs."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.kubernetes.clusters import Cluster, Space
+from tests.functional.kubernetes.clusters import Cluster, EmbeddedCluster, Space
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    made = Cluster(tmp_path_factory.mktemp("cluster"))
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedCluster]:
+    made = EmbeddedCluster(tmp_path_factory.mktemp("cluster"))
     made.start()
     yield made
     assert made.end() == 0
+
+
+@pytest.fixture
+def cluster(embedded: EmbeddedCluster) -> Cluster:
+    return embedded
 
 
 @pytest.fixture
@@ -26,12 +31,12 @@ def space(cluster: Cluster) -> Iterator[Space]:
 
 
 @pytest.fixture
-def fresh(tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
+def fresh(tmp_path: Path) -> Iterator[Callable[..., EmbeddedCluster]]:
     """Clusters to be killed: ended at the test's end whatever became of them."""
-    made: list[Cluster] = []
+    made: list[EmbeddedCluster] = []
 
-    def start(*flags: str) -> Cluster:
-        cluster = Cluster(tmp_path, *flags)
+    def start(*flags: str) -> EmbeddedCluster:
+        cluster = EmbeddedCluster(tmp_path, *flags)
         made.append(cluster)
         cluster.start()
         return cluster

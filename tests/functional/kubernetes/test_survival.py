@@ -14,9 +14,9 @@ import pytest
 from kubernetes import client
 
 from infra.local.kubernetes.procinfo import start_of
-from tests.functional.kubernetes.clusters import ROOT, Cluster, Space, Watch, mounted, wait_for
+from tests.functional.kubernetes.clusters import ROOT, EmbeddedCluster, Space, Watch, mounted, wait_for
 
-Fresh = Callable[..., Cluster]
+Fresh = Callable[..., EmbeddedCluster]
 ONCE = "echo run >> /work/runs; while [ ! -e /work/go ]; do sleep 0.05; done; echo done"
 
 
