@@ -17,6 +17,7 @@ from typing import IO
 from aiohttp import web
 
 from infra.local.kubernetes import sandbox
+from infra.local.kubernetes.access import BUILT_IN
 from infra.local.kubernetes.admission import Admission
 from infra.local.kubernetes.api import Api
 from infra.local.kubernetes.controller import Controller
@@ -26,7 +27,7 @@ from infra.local.kubernetes.node import Node
 from infra.local.kubernetes.pki import Pki
 from infra.local.kubernetes.recorder import Recorder
 from infra.local.kubernetes.registry import Registry, key_of
-from infra.local.kubernetes.resources import ACCOUNTS, NAMESPACES, PRIORITIES
+from infra.local.kubernetes.resources import ACCOUNTS, CLUSTER_BINDINGS, CLUSTER_ROLES, NAMESPACES, PRIORITIES
 from infra.local.kubernetes.scheduler import Scheduler
 from infra.local.kubernetes.settings import NodeShape, Settings
 from infra.local.kubernetes.store import Store
@@ -74,6 +75,7 @@ def parse(arguments: list[str] | None) -> Settings:
         given.retry_backoff,
         given.shutdown_grace,
         not given.no_sandbox and sandbox.supported(str(state)),
+        {name: groups.split(",") for name, _, groups in (text.partition("=") for text in given.user)},
     )
 
 
@@ -92,6 +94,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--node-gpu", type=int, default=8, help="pretend GPUs (nvidia.com/gpu) on each node")
     add("--node-label", action="append", default=[], metavar="KEY=VALUE")
     add("--node-taint", action="append", default=[], metavar="KEY=VALUE:EFFECT")
+    add("--user", action="append", default=[], metavar="NAME=GROUP,…", help="writes STATE/kubeconfig-NAME")
     add("--image-path", default="", help="goes before the PATH of every container")
     add(
         "--missing-images",
@@ -142,7 +145,7 @@ async def serve(settings: Settings) -> int:
     registry = Registry(store, Admission(store, settings.volumes))
     recorder = Recorder(registry)
     node = Node(registry, recorder, settings)
-    application = Api(registry, node, pki.token).application()
+    application = Api(registry, node, pki).application()
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0, handler_cancellation=True)
     await runner.setup()
     try:
@@ -157,6 +160,9 @@ async def serve(settings: Settings) -> int:
     install(registry)
     controllers = start_controllers(registry, recorder, node, settings)
     pki.write_kubeconfig(settings.state / "kubeconfig", f"https://{HOST}:{port}")
+    for user, groups in settings.users.items():
+        token = pki.token_for(user, groups)
+        pki.write_kubeconfig(settings.state / f"kubeconfig-{user}", f"https://{HOST}:{port}", token)
     print(f"ready https://{HOST}:{port}", flush=True)
     await stopping.wait()
     for stop in controllers:
@@ -179,6 +185,13 @@ def install(registry: Registry) -> None:
     for name, value in (("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)):
         if registry.store.get(key_of(PRIORITIES, "", name)) is None:
             registry.create(PRIORITIES, "", {"metadata": {"name": name}, "value": value})
+    for name, group, rules in BUILT_IN:
+        if registry.store.get(key_of(CLUSTER_ROLES, "", name)) is None:
+            subjects = [{"kind": "Group", "name": group, "apiGroup": CLUSTER_ROLES.group}]
+            reference = {"kind": "ClusterRole", "name": name, "apiGroup": CLUSTER_ROLES.group}
+            body = {"metadata": {"name": name}}
+            registry.create(CLUSTER_ROLES, "", {**body, "rules": rules})
+            registry.create(CLUSTER_BINDINGS, "", {**body, "subjects": subjects, "roleRef": reference})
     registry.store.forget()
 
 

@@ -8,21 +8,31 @@ import json
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-import yaml
 from aiohttp import web
 
-from infra.local.kubernetes import errors, protobuf
+from infra.local.kubernetes import errors
+from infra.local.kubernetes.access import Access, Action
+from infra.local.kubernetes.asked import (
+    Target,
+    delete_options,
+    dry_run,
+    number,
+    parse,
+    read_json,
+    read_object,
+    selector_of,
+    verb_of,
+)
 from infra.local.kubernetes.errors import ApiError
 from infra.local.kubernetes.node import Node
 from infra.local.kubernetes.patching import apply_patch
+from infra.local.kubernetes.pki import Pki, User
 from infra.local.kubernetes.podlogs import serve_log
 from infra.local.kubernetes.registry import Registry
-from infra.local.kubernetes.resources import BY_PATH, PODS, Resource, discovery
-from infra.local.kubernetes.selection import Test, field_test, label_test
+from infra.local.kubernetes.resources import PODS, VERSION, Resource, discovery
 from infra.local.kubernetes.store import Key
 from infra.local.kubernetes.tables import table
 from infra.local.kubernetes.watching import CLOSING, OPEN_WATCHES, serve_watch, wants_table
@@ -31,44 +41,16 @@ Obj = dict[str, Any]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 log = logging.getLogger(__name__)
 BODY_LIMIT = 3 * 1024 * 1024
-METHODS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
-
-
-@dataclass(frozen=True)
-class Target:
-    resource: Resource
-    namespace: str
-    name: str
-    subresource: str
-
-
-def parse(parts: list[str]) -> Target:
-    """/api/v1/namespaces/{ns}/pods/{name}/log and its kin."""
-    match parts:
-        case ["api", "v1", *rest]:
-            group = ""
-        case ["apis", group, "v1", *rest]:
-            pass
-        case _:
-            raise errors.no_such_path()
-    namespace = ""
-    if len(rest) >= 3 and rest[0] == "namespaces" and (group, rest[2]) in BY_PATH and rest[2] != "status":
-        namespace, rest = rest[1], rest[2:]
-    resource = BY_PATH.get((group, rest[0])) if rest else None
-    name, sub = [*rest[1:], "", ""][:2]
-    if resource is None or len(rest) > 3 or (sub and sub not in resource.subresources):
-        raise errors.no_such_path()
-    if (resource.namespaced and name and not namespace) or (namespace and not resource.namespaced):
-        raise errors.no_such_path()
-    return Target(resource, namespace, name, sub)
+REVIEWS = ("selfsubjectaccessreviews", "selfsubjectrulesreviews")
 
 
 class Api:
-    def __init__(self, registry: Registry, node: Node, token: str) -> None:
+    def __init__(self, registry: Registry, node: Node, pki: Pki) -> None:
         self._registry = registry
         self._store = registry.store
         self._node = node
-        self._token = token
+        self._pki = pki
+        self._access = Access(registry.store)
 
     def application(self) -> web.Application:
         app = web.Application(middlewares=[self._guard], client_max_size=BODY_LIMIT)
@@ -79,8 +61,6 @@ class Api:
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
-            if request.path not in ("/healthz", "/readyz", "/livez", "/version"):
-                self._authenticate(request)
             return await handler(request)
         except ApiError as error:
             headers = {"Retry-After": "1"} if error.code == 429 else {}
@@ -92,36 +72,42 @@ class Api:
             return web.json_response(refusal.status(), status=413)
         except Exception:
             log.exception("%s %s", request.method, request.path_qs)
-            return web.json_response(
-                ApiError(500, "Internal error occurred: see the log").status(), status=500
-            )
+            refusal = ApiError(500, "Internal error occurred: see the log")
+            return web.json_response(refusal.status(), status=500)
 
-    def _authenticate(self, request: web.Request) -> None:
-        """The holder of the admin certificate or token may do anything; RBAC will tell others apart."""
+    def _user(self, request: web.Request) -> User:
         tls = request.get_extra_info("ssl_object")
-        if isinstance(tls, ssl.SSLObject) and tls.getpeercert():
-            return
-        if request.headers.get("Authorization") == f"Bearer {self._token}":
-            return
-        raise ApiError(401, "Unauthorized")
+        certificate = tls.getpeercert() if isinstance(tls, ssl.SSLObject) else None
+        user = self._pki.user_of(certificate, request.headers.get("Authorization", ""))
+        if user is None:
+            raise ApiError(401, "Unauthorized")
+        headers = request.headers
+        return self._access.acting(
+            user, headers.get("Impersonate-User", ""), headers.getall("Impersonate-Group", [])
+        )
 
     async def _dispatch(self, request: web.Request) -> web.StreamResponse:
         parts = [part for part in request.path.split("/") if part]
         if parts in (["healthz"], ["readyz"], ["livez"]):
             return web.Response(text="ok")
+        if parts == ["version"]:
+            return web.json_response(VERSION)
+        user = self._user(request)
+        match parts:
+            case ["apis", "authorization.k8s.io", "v1", kind] if kind in REVIEWS and request.method == "POST":
+                review = self._access.review(user, kind, await read_json(request))
+                return web.json_response(review, status=201)
         document = discovery(parts, request.host) if request.method == "GET" else None
-        if document is not None:
+        try:
+            target = parse(parts) if document is None else None
+        except ApiError:
+            self._access.check(user, Action(request.method.lower(), path=request.path))
+            raise
+        if target is None:
+            self._access.check(user, Action("get", path=request.path))
             return web.json_response(document)
-        target = parse(parts)
-        verb = METHODS.get(request.method, "")
-        if not target.name:
-            verb = {"get": "list", "create": "create", "delete": "delete_all"}.get(verb, "")
-        elif verb == "create" or (target.subresource and verb == "delete"):
-            verb = ""
-        if not verb:
-            raise ApiError(
-                405, "the server does not allow this method on the requested resource", "MethodNotAllowed"
-            )
+        verb = verb_of(request, target)
+        self._access.check(user, target.action(verb))
         if target.subresource == "log":
             return await serve_log(request, self._registry, self._node, target.namespace, target.name)
         result: web.StreamResponse = await getattr(self, f"_{verb}")(request, target)
@@ -132,27 +118,27 @@ class Api:
         return self._answer(request, target, found)
 
     async def _create(self, request: web.Request, target: Target) -> web.StreamResponse:
-        obj = await self._object(request, target.resource)
+        obj = await read_object(request, target.resource)
         if target.resource.namespaced and not target.namespace:
             raise errors.no_such_path()
-        made = self._registry.create(target.resource, target.namespace, obj, dry_run=_dry_run(request))
+        made = self._registry.create(target.resource, target.namespace, obj, dry_run=dry_run(request))
         return self._answer(request, target, made, 201)
 
     async def _update(self, request: web.Request, target: Target) -> web.StreamResponse:
-        obj = await self._object(request, target.resource)
+        obj = await read_object(request, target.resource)
         written = self._registry.update(
             target.resource,
             target.namespace,
             target.name,
             obj,
             subresource=target.subresource,
-            dry_run=_dry_run(request),
+            dry_run=dry_run(request),
         )
         return self._answer(request, target, written)
 
     async def _patch(self, request: web.Request, target: Target) -> web.StreamResponse:
         old = self._registry.get(target.resource, target.namespace, target.name)
-        patch = await _json(request)
+        patch = await read_json(request)
         new = apply_patch(old, request.content_type, patch)
         if new["metadata"].get("resourceVersion") == old["metadata"]["resourceVersion"]:
             new = {**new, "metadata": {k: v for k, v in new["metadata"].items() if k != "resourceVersion"}}
@@ -162,12 +148,12 @@ class Api:
             target.name,
             new,
             subresource=target.subresource,
-            dry_run=_dry_run(request),
+            dry_run=dry_run(request),
         )
         return self._answer(request, target, written)
 
     async def _delete(self, request: web.Request, target: Target) -> web.StreamResponse:
-        options = await _delete_options(request)
+        options = await delete_options(request)
         gone = self._registry.delete(target.resource, target.namespace, target.name, **options)
         if (
             self._store.get(Key(target.resource.qualified, target.namespace, target.name)) is not None
@@ -182,10 +168,10 @@ class Api:
             {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
         )
 
-    async def _delete_all(self, request: web.Request, target: Target) -> web.StreamResponse:
-        options = await _delete_options(request)
+    async def _deletecollection(self, request: web.Request, target: Target) -> web.StreamResponse:
+        options = await delete_options(request)
         options.pop("preconditions")
-        test = _test(request, target.resource)
+        test = selector_of(request, target.resource)
         chosen = [o for o in self._store.each(target.resource.qualified, target.namespace) if test(o)]
         for obj in chosen:
             metadata = obj["metadata"]
@@ -194,12 +180,14 @@ class Api:
             _list_of(target.resource, chosen, {"resourceVersion": str(self._store.version)})
         )
 
+    async def _watch(self, request: web.Request, target: Target) -> web.StreamResponse:
+        test = selector_of(request, target.resource)
+        return await serve_watch(request, self._store, target.resource, target.namespace, test)
+
     async def _list(self, request: web.Request, target: Target) -> web.StreamResponse:
-        test = _test(request, target.resource)
-        if request.query.get("watch") in ("1", "true"):
-            return await serve_watch(request, self._store, target.resource, target.namespace, test)
+        test = selector_of(request, target.resource)
         version, after = self._position(request)
-        limit = _number(request, "limit")
+        limit = number(request, "limit")
         matching = (
             o for o in self._store.each(target.resource.qualified, target.namespace, after) if test(o)
         )
@@ -240,33 +228,6 @@ class Api:
             return web.json_response(table(target.resource, [obj], metadata, include), status=status)
         return web.json_response(obj, status=status)
 
-    async def _object(self, request: web.Request, resource: Resource) -> Obj:
-        obj = await _json(request)
-        if not isinstance(obj, dict):
-            raise ApiError(400, f"the body is not a {resource.kind}")
-        metadata = obj.setdefault("metadata", {})
-        if not isinstance(metadata, dict):
-            raise ApiError(
-                400,
-                f'{resource.kind} in version "v1" cannot be handled as a {resource.kind}: metadata is '
-                "not an object",
-            )
-        kind, version = obj.get("kind", resource.kind), obj.get("apiVersion", resource.api_version)
-        if (kind, version) != (resource.kind, resource.api_version):
-            raise ApiError(
-                400,
-                f'{kind} in version "{version}" cannot be handled as a {resource.kind}: the API '
-                f"version in the data ({version}) does not match the expected API version "
-                f"({resource.api_version})",
-            )
-        return obj
-
-
-def _test(request: web.Request, resource: Resource) -> Test:
-    labels = label_test(request.query.get("labelSelector", ""))
-    fields = field_test(request.query.get("fieldSelector", ""), resource.qualified)
-    return lambda obj: labels(obj) and fields(obj)
-
 
 def _list_of(resource: Resource, items: list[Obj], metadata: Obj) -> Obj:
     bare = [{k: v for k, v in item.items() if k not in ("kind", "apiVersion")} for item in items]
@@ -275,64 +236,4 @@ def _list_of(resource: Resource, items: list[Obj], metadata: Obj) -> Obj:
         "apiVersion": resource.api_version,
         "metadata": metadata,
         "items": bare,
-    }
-
-
-def _dry_run(request: web.Request) -> bool:
-    asked = request.query.getall("dryRun", [])
-    if any(value != "All" for value in asked):
-        raise ApiError(400, f'invalid dryRun: Unsupported value: "{asked[0]}": supported values: "All"')
-    return bool(asked)
-
-
-def _number(request: web.Request, name: str) -> int:
-    text = request.query.get(name, "0")
-    if not text.isdigit():
-        raise ApiError(400, f'{name}: Invalid value: "{text}": must be a number of at least 0')
-    return int(text)
-
-
-async def _json(request: web.Request) -> Any:
-    body, kind = await request.read(), request.content_type
-    try:
-        if kind == "application/vnd.kubernetes.protobuf":
-            return protobuf.decode(body)
-        if kind.endswith("yaml"):
-            return yaml.safe_load(body)
-        if kind not in ("application/octet-stream", "application/json") and not kind.endswith("patch+json"):
-            raise errors.unknown_format("application/json, application/yaml")
-        return json.loads(body, parse_constant=_no_constant)
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ApiError(400, f"couldn't decode the body: {error}") from error
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-async def _delete_options(request: web.Request) -> Obj:
-    body = await _json(request) if request.can_read_body and (await request.read()).strip() else {}
-    if not isinstance(body, dict):
-        raise ApiError(400, "the body is not a DeleteOptions")
-    grace = body.get("gracePeriodSeconds", request.query.get("gracePeriodSeconds"))
-    propagation = body.get("propagationPolicy") or request.query.get("propagationPolicy")
-    orphan = body.get("orphanDependents")
-    if orphan is not None:
-        propagation = "Orphan" if orphan else "Background"
-    if propagation not in (None, "Background", "Foreground", "Orphan"):
-        raise ApiError(
-            422,
-            f'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: '
-            f'"{propagation}": supported values: "Foreground", "Background", "Orphan", "nil"',
-            "Invalid",
-        )
-    try:
-        seconds = None if grace is None else int(grace)
-    except (TypeError, ValueError) as error:
-        raise ApiError(400, f"gracePeriodSeconds: {error}") from error
-    return {
-        "grace": seconds,
-        "propagation": propagation,
-        "preconditions": body.get("preconditions"),
-        "dry_run": bool(body.get("dryRun")) or _dry_run(request),
     }

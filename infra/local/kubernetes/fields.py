@@ -6,7 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 from infra.local.kubernetes.errors import ApiError
-from infra.local.kubernetes.resources import CONFIGMAPS, JOBS, PODS, PRIORITIES, SECRETS, Resource
+from infra.local.kubernetes.resources import (
+    CLUSTER_BINDINGS,
+    CLUSTER_ROLES,
+    CONFIGMAPS,
+    JOBS,
+    PODS,
+    PRIORITIES,
+    ROLE_BINDINGS,
+    ROLES,
+    SECRETS,
+    Resource,
+)
 
 Obj = dict[str, Any]
 # what a leaf may hold: text unless said otherwise (quantities and the like are checked elsewhere: any)
@@ -103,7 +114,18 @@ JOB_SPEC = {
     "template": {"metadata": METADATA, "spec": POD_SPEC},
 }
 TOP = {**_leaves("apiVersion kind status:any"), "metadata": METADATA}
+ROLE = {
+    **TOP,
+    "rules": [_leaves("verbs:list apiGroups:list resources:list resourceNames:list nonResourceURLs:list")],
+}
+BINDING = {
+    **TOP,
+    "subjects": [_leaves("kind name namespace apiGroup")],
+    "roleRef": _leaves("kind name apiGroup"),
+}
 KNOWN = {
+    **dict.fromkeys((ROLES, CLUSTER_ROLES), ROLE),
+    **dict.fromkeys((ROLE_BINDINGS, CLUSTER_BINDINGS), BINDING),
     PODS: {**TOP, "spec": POD_SPEC},
     JOBS: {**TOP, "spec": JOB_SPEC},
     CONFIGMAPS: {**TOP, **_leaves("data:map binaryData:map immutable:bool")},

@@ -1,131 +1,98 @@
-"""Keys and the kubeconfig, made once and kept, so that clients still trust a restarted cluster."""
+"""Keys, users and their kubeconfigs, made once and kept, so that clients still trust a restarted cluster."""
 
 from __future__ import annotations
 
-import ipaddress
+import csv
+import io
 import json
 import secrets
 import ssl
-from datetime import timedelta
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+import trustme
 
-from infra.local.kubernetes.values import now
+ADMIN, ADMINS = "kubernetes-admin", "system:masters"
 
-_YEARS = timedelta(days=3650)
+
+@dataclass(frozen=True)
+class User:
+    name: str
+    groups: frozenset[str]
 
 
 class Pki:
-    """The files of one cluster: CA, server certificate, admin certificate and admin token."""
+    """The files of one cluster: CA, server and admin certificates; tokens.csv is token,user,uid,groups."""
 
     def __init__(self, directory: Path) -> None:
         self._dir = directory
+        self._tokens = directory / "tokens.csv"
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not (directory / "token").exists():
+        if not self._tokens.exists():
             self._create()
-        self.token = (directory / "token").read_text().strip()
+        self._users: dict[str, User] = {}
+        with self._tokens.open(newline="") as file:
+            for token, name, _, groups in csv.reader(file):
+                self._users[token] = User(name, frozenset(filter(None, groups.split(","))))
 
     def server_context(self) -> ssl.SSLContext:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(self._dir / "ca.crt"))
-        context.load_cert_chain(self._dir / "server.crt", self._dir / "server.key")
+        context.load_cert_chain(self._dir / "server.pem")
         context.verify_mode = ssl.CERT_OPTIONAL
         return context
 
-    def write_kubeconfig(self, path: Path, url: str) -> None:
-        """JSON is YAML, so no YAML library is needed. The keys are named, not included: clients write those
-        that are included to temporary files."""
-        cluster = {"server": url, "certificate-authority": self._path("ca.crt")}
-        user = {"client-certificate": self._path("admin.crt"), "client-key": self._path("admin.key")}
+    def user_of(self, certificate: Any, authorization: str) -> User | None:
+        """Whom a client certificate (CN and O) or else a bearer token stands for."""
+        if certificate:
+            parts = [pair for rdn in certificate["subject"] for pair in rdn]
+            name = next((value for key, value in parts if key == "commonName"), "")
+            groups = frozenset(value for key, value in parts if key == "organizationName")
+            return User(name, groups) if name else None
+        scheme, _, token = authorization.partition(" ")
+        return self._users.get(token) if scheme == "Bearer" else None
+
+    def token_for(self, name: str, groups: Iterable[str]) -> str:
+        """The token of the user, who is made, or moved to these groups, if need be."""
+        user = User(name, frozenset(groups))
+        known = next((token for token, one in self._users.items() if one.name == name), None)
+        token = known or secrets.token_urlsafe(32)
+        if self._users.get(token) != user:
+            self._users[token] = user
+            self._write_tokens(self._users)
+        return token
+
+    def write_kubeconfig(self, path: Path, url: str, token: str | None = None) -> None:
+        """Of the token's user, or of the admin. JSON is YAML, so no YAML library is needed. The keys are
+        named, not included: clients write those that are included to temporary files."""
+        authority, admin = (str((self._dir / name).absolute()) for name in ("ca.crt", "admin.pem"))
+        user = {"token": token} if token else {"client-certificate": admin, "client-key": admin}
+        cluster = {"server": url, "certificate-authority": authority}
         config = {
             "apiVersion": "v1",
             "kind": "Config",
             "current-context": "trainyard",
-            "preferences": {},
             "clusters": [{"name": "trainyard", "cluster": cluster}],
-            "users": [{"name": "admin", "user": user}],
-            "contexts": [{"name": "trainyard", "context": {"cluster": "trainyard", "user": "admin"}}],
+            "users": [{"name": "user", "user": user}],
+            "contexts": [{"name": "trainyard", "context": {"cluster": "trainyard", "user": "user"}}],
         }
         _write(path, json.dumps(config, indent=2).encode())
 
-    def _path(self, name: str) -> str:
-        return str((self._dir / name).absolute())
-
     def _create(self) -> None:
-        ca_key = ec.generate_private_key(ec.SECP256R1())
-        ca_name = _name("trainyard-ca")
-        ca = (
-            _builder(ca_name, ca_name, ca_key)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(_usage(sign_certificates=True), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False)
-            .sign(ca_key, hashes.SHA256())
-        )
-        _write(self._dir / "ca.crt", ca.public_bytes(serialization.Encoding.PEM))
-        _write(self._dir / "ca.key", _pem(ca_key))
-        for file, subject, purpose in (
-            ("server", _name("kube-apiserver"), ExtendedKeyUsageOID.SERVER_AUTH),
-            ("admin", _name("kubernetes-admin", "system:masters"), ExtendedKeyUsageOID.CLIENT_AUTH),
-        ):
-            key = ec.generate_private_key(ec.SECP256R1())
-            hosts = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-            issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
-            builder = (
-                _builder(subject, ca_name, key)
-                .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-                .add_extension(_usage(sign_certificates=False), critical=True)
-                .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
-                .add_extension(issuer, critical=False)
-                .add_extension(x509.SubjectAlternativeName(hosts), critical=False)
-            )
-            certificate = builder.sign(ca_key, hashes.SHA256())
-            _write(self._dir / f"{file}.crt", certificate.public_bytes(serialization.Encoding.PEM))
-            _write(self._dir / f"{file}.key", _pem(key))
-        _write(self._dir / "token", secrets.token_urlsafe(32).encode())
+        authority = trustme.CA(organization_name="trainyard")
+        _write(self._dir / "ca.crt", authority.cert_pem.bytes())
+        server = authority.issue_cert("127.0.0.1", "localhost", organization_name="trainyard")
+        admin = authority.issue_cert("localhost", common_name=ADMIN, organization_name=ADMINS)
+        _write(self._dir / "server.pem", server.private_key_and_cert_chain_pem.bytes())
+        _write(self._dir / "admin.pem", admin.private_key_and_cert_chain_pem.bytes())
+        self._write_tokens({secrets.token_urlsafe(32): User(ADMIN, frozenset({ADMINS}))})
 
-
-def _name(common: str, organization: str = "") -> x509.Name:
-    parts = [x509.NameAttribute(NameOID.COMMON_NAME, common)]
-    if organization:
-        parts.append(x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization))
-    return x509.Name(parts)
-
-
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
-) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now() - timedelta(hours=1))
-        .not_valid_after(now() + _YEARS)
-    )
-
-
-def _usage(*, sign_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=True,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=sign_certificates,
-        crl_sign=sign_certificates,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    def _write_tokens(self, users: dict[str, User]) -> None:
+        rows = [[token, user.name, user.name, ",".join(sorted(user.groups))] for token, user in users.items()]
+        text = io.StringIO()
+        csv.writer(text).writerows(rows)
+        _write(self._tokens, text.getvalue().encode())
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -16,6 +16,11 @@ TEXT, NUMBER, FLAG, BYTES = "text", "number", "flag", "bytes"
 # field number -> (name, kind); a kind is a scalar, a message, a [list] or a (map,) of one
 Message = dict[int, tuple[str, Any]]
 
+
+def _row(kind: Any, *names: str) -> Message:
+    return {number: (name, kind) for number, name in enumerate(names, 1)}
+
+
 META: Message = {
     1: ("name", TEXT),
     2: ("generateName", TEXT),
@@ -53,7 +58,23 @@ JOB: Message = {
     9: ("completionMode", TEXT),
     10: ("suspend", FLAG),
 }
+RULE = _row([TEXT], "verbs", "apiGroups", "resources", "resourceNames", "nonResourceURLs")
+SUBJECT = _row(TEXT, "kind", "apiGroup", "name", "namespace")
+REFERENCE = _row(TEXT, "apiGroup", "kind", "name")
+ROLE: Message = {1: ("metadata", META), 2: ("rules", [RULE])}
+BINDING: Message = {1: ("metadata", META), 2: ("subjects", [SUBJECT]), 3: ("roleRef", REFERENCE)}
+ASKED = _row(TEXT, "namespace", "verb", "group", "version", "resource", "subresource", "name")
+ACCESS: Message = {
+    1: ("resourceAttributes", ASKED),
+    2: ("nonResourceAttributes", _row(TEXT, "path", "verb")),
+}
 KINDS: dict[str, Message] = {
+    "Role": ROLE,
+    "ClusterRole": ROLE,
+    "RoleBinding": BINDING,
+    "ClusterRoleBinding": BINDING,
+    "SelfSubjectAccessReview": {1: ("metadata", META), 2: ("spec", ACCESS), 3: ("", {})},
+    "SelfSubjectRulesReview": {1: ("metadata", META), 2: ("spec", {1: ("namespace", TEXT)}), 3: ("", {})},
     "Job": {1: ("metadata", META), 2: ("spec", JOB), 3: ("", {})},
     "Namespace": {1: ("metadata", META), 2: ("", {}), 3: ("", {})},
     "ServiceAccount": {1: ("metadata", META)},

@@ -39,8 +39,16 @@ CLAIMS = Resource("", "persistentvolumeclaims", "PersistentVolumeClaim", True, (
 ACCOUNTS = Resource("", "serviceaccounts", "ServiceAccount", True, ("sa",))
 JOBS = Resource("batch", "jobs", "Job", True, (), ("status",))
 PRIORITIES = Resource("scheduling.k8s.io", "priorityclasses", "PriorityClass", False, ("pc",))
+_RBAC = "rbac.authorization.k8s.io"
+ROLES = Resource(_RBAC, "roles", "Role")
+CLUSTER_ROLES = Resource(_RBAC, "clusterroles", "ClusterRole", False)
+ROLE_BINDINGS = Resource(_RBAC, "rolebindings", "RoleBinding")
+CLUSTER_BINDINGS = Resource(_RBAC, "clusterrolebindings", "ClusterRoleBinding", False)
 
-ALL = (NAMESPACES, NODES, PODS, EVENTS, SERVICES, CONFIGMAPS, SECRETS, CLAIMS, ACCOUNTS, JOBS, PRIORITIES)
+ALL = (
+    *(NAMESPACES, NODES, PODS, EVENTS, SERVICES, CONFIGMAPS, SECRETS, CLAIMS, ACCOUNTS, JOBS, PRIORITIES),
+    *(ROLES, CLUSTER_ROLES, ROLE_BINDINGS, CLUSTER_BINDINGS),
+)
 BY_PATH = {(r.group, r.plural): r for r in ALL}
 BY_KIND = {(r.api_version, r.kind): r for r in ALL}
 GROUPS = sorted({r.group for r in ALL if r.group})
@@ -60,8 +68,6 @@ VERSION = {
 def discovery(parts: list[str], address: str) -> Obj | None:
     """The discovery documents; None for a path that is not one."""
     match parts:
-        case ["version"]:
-            return dict(VERSION)
         case ["api"]:
             where = [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}]
             return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": where}

@@ -9,7 +9,20 @@ from typing import Any
 from infra.local.kubernetes.admission import own_labels
 from infra.local.kubernetes.errors import ApiError, Cause, bad_value, invalid, required, unsupported
 from infra.local.kubernetes.fields import check_fields
-from infra.local.kubernetes.resources import EVENTS, JOBS, PODS, PRIORITIES, SECRETS, SERVICES, Resource
+from infra.local.kubernetes.resources import (
+    CLUSTER_BINDINGS,
+    CLUSTER_ROLES,
+    EVENTS,
+    JOBS,
+    NAMESPACES,
+    PODS,
+    PRIORITIES,
+    ROLE_BINDINGS,
+    ROLES,
+    SECRETS,
+    SERVICES,
+    Resource,
+)
 from infra.local.kubernetes.values import quantity
 
 Obj = dict[str, Any]
@@ -28,6 +41,8 @@ LABEL_WORDS = (
     "'[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
 )
 _UID = "batch.kubernetes.io/controller-uid"
+_BINDINGS = (ROLE_BINDINGS, CLUSTER_BINDINGS)
+_FREE_NAMES = (EVENTS, ROLES, CLUSTER_ROLES, *_BINDINGS)
 NOT_NEGATIVE = "must be greater than or equal to 0"
 IMMUTABLE = "field is immutable"
 
@@ -42,6 +57,8 @@ def validate(resource: Resource, obj: Obj, old: Obj | None = None) -> None:
         causes += (
             _pod_spec(obj.get("spec") or {}, "spec", for_job=False) if old is None else _pod_update(obj, old)
         )
+    elif resource in _BINDINGS:
+        causes += _binding(obj, old)
     elif resource == SECRETS:
         causes += _secret(obj.get("data") or {})
     elif (
@@ -64,11 +81,11 @@ def validate(resource: Resource, obj: Obj, old: Obj | None = None) -> None:
 def _metadata(resource: Resource, metadata: Obj) -> list[Cause]:
     causes: list[Cause] = []
     name = metadata.get("name", "")
-    strict = resource in (SERVICES,) or resource.plural == "namespaces"
+    strict = resource in (SERVICES, NAMESPACES)
     pattern, limit, words = (_LABEL, 63, LABEL_WORDS) if strict else (_SUBDOMAIN, 253, SUBDOMAIN_WORDS)
     if not name:
         causes.append(required("metadata.name", "name or generateName is required"))
-    elif not isinstance(name, str) or (not pattern.match(name) and resource != EVENTS):
+    elif not isinstance(name, str) or (not pattern.match(name) and resource not in _FREE_NAMES):
         causes.append(bad_value("metadata.name", name, words))
     elif len(name) > limit:
         causes.append(bad_value("metadata.name", name, f"must be no more than {limit} characters"))
@@ -116,6 +133,14 @@ def _labels(labels: Obj | None, field: str) -> list[Cause]:
                     "character",
                 )
             )
+    return causes
+
+
+def _binding(obj: Obj, old: Obj | None) -> list[Cause]:
+    reference = obj.get("roleRef") or {}
+    causes = [required(f"roleRef.{field}") for field in ("kind", "name") if not reference.get(field)]
+    if old is not None and old["roleRef"] != reference:
+        causes.append(bad_value("roleRef", reference, "cannot change roleRef"))
     return causes
 
 

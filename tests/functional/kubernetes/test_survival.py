@@ -169,6 +169,19 @@ def test_a_watch_from_before_a_restart_is_gone(fresh: Fresh) -> None:
     assert caught.value.status == 410
 
 
+def test_further_users_have_kubeconfigs_that_outlive_a_restart(fresh: Fresh) -> None:
+    cluster = fresh("--user", "ann=trainyard,ops")
+    before = (cluster.state / "kubeconfig-ann").read_text()
+    cluster.kubectl("create", "clusterrole", "ops", "--verb=list", "--resource=nodes")
+    cluster.kubectl("create", "clusterrolebinding", "ops", "--clusterrole=ops", "--group=ops")
+    cluster.end()
+    cluster.start()
+    assert (cluster.state / "kubeconfig-ann").read_text() == before
+    cluster.kubeconfig = str(cluster.state / "kubeconfig-ann")
+    assert "trainyard" in cluster.kubectl("get", "nodes")
+    assert 'User "ann" cannot list resource "pods"' in cluster.kubectl("get", "pods", check=False)
+
+
 def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
