@@ -27,6 +27,7 @@ from infra.local.kubernetes.asked import (
     verb_of,
 )
 from infra.local.kubernetes.errors import ApiError
+from infra.local.kubernetes.exec import serve_exec
 from infra.local.kubernetes.node import Node
 from infra.local.kubernetes.patching import apply_patch
 from infra.local.kubernetes.pki import Pki, User
@@ -41,6 +42,7 @@ Obj = dict[str, Any]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 log = logging.getLogger(__name__)
 BODY_LIMIT = 3 * 1024 * 1024
+STREAMS = {"log": serve_log, "exec": serve_exec}
 REVIEWS = ("selfsubjectaccessreviews", "selfsubjectrulesreviews")
 
 
@@ -108,8 +110,9 @@ class Api:
             return web.json_response(document)
         verb = verb_of(request, target)
         self._access.check(user, target.action(verb))
-        if target.subresource == "log":
-            return await serve_log(request, self._registry, self._node, target.namespace, target.name)
+        if target.subresource in STREAMS:
+            serve = STREAMS[target.subresource]
+            return await serve(request, self._registry, self._node, target.namespace, target.name)
         result: web.StreamResponse = await getattr(self, f"_{verb}")(request, target)
         return result
 

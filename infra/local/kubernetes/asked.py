@@ -60,6 +60,8 @@ def verb_of(request: web.Request, target: Target) -> str:
         watching = request.query.get("watch") in ("1", "true")
         several = {"get": "watch" if watching else "list", "delete": "deletecollection", "create": "create"}
         verb = several.get(verb, "")
+    elif target.subresource == "exec":
+        verb = verb if verb in ("get", "create") else ""
     elif verb == "create" or (target.subresource and verb == "delete"):
         verb = ""
     if not verb:

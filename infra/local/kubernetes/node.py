@@ -51,15 +51,15 @@ class Node:
         if self._tasks:
             await asyncio.gather(*self._tasks.values())
 
-    def log_path(self, pod: Obj, container: str, *, previous: bool) -> Path | None:
-        """The log of the container's latest run (or the one before); None when there is none."""
+    def run_folder(self, pod: Obj, container: str, *, previous: bool = False) -> Path | None:
+        """That of the container's latest run (or the one before); None when there is none."""
         folder = self.settings.state / "pods" / pod["metadata"]["uid"] / "containers" / container
         try:
             attempts = sorted(int(run.name) for run in folder.iterdir() if (run / "started").exists())
         except FileNotFoundError:
             return None
         attempts = attempts[:-1] if previous else attempts
-        return folder / str(attempts[-1]) / "log" if attempts else None
+        return folder / str(attempts[-1]) if attempts else None
 
     def still_writes(self, pod: Obj, log: Path) -> bool:
         return not (log.parent / "exit.json").exists() and pod["metadata"]["uid"] in self._runners

@@ -24,17 +24,18 @@ async def serve_log(
     request: web.Request, registry: Registry, node: Node, namespace: str, name: str
 ) -> web.StreamResponse:
     pod = registry.get(PODS, namespace, name)
-    container = _container(request, pod)
-    previous = _flag(request, "previous")
-    path = node.log_path(pod, container, previous=previous)
-    if path is None:
+    container = container_of(request, pod)
+    previous = flag(request, "previous")
+    folder = node.run_folder(pod, container, previous=previous)
+    if folder is None:
         raise _not_there(pod, container, previous)
+    path = folder / "log"
     reader = LogReader(path, _options(request))
     response = web.StreamResponse(headers={"Content-Type": "text/plain"})
     await response.prepare(request)
     try:
         while True:
-            over = not _flag(request, "follow") or not node.still_writes(pod, path)
+            over = not flag(request, "follow") or not node.still_writes(pod, path)
             for piece in reader.read():
                 await response.write(piece)
             if over or reader.exhausted or request.app[CLOSING].is_set():
@@ -46,7 +47,7 @@ async def serve_log(
     return response
 
 
-def _container(request: web.Request, pod: Obj) -> str:
+def container_of(request: web.Request, pod: Obj) -> str:
     names = [c["name"] for c in pod["spec"]["containers"]]
     every = names + [c["name"] for c in pod["spec"].get("initContainers") or []]
     asked = request.query.get("container", "")
@@ -87,7 +88,7 @@ def _options(request: web.Request) -> Options:
             since = parse_time(text)
         except ValueError as error:
             raise ApiError(400, str(error)) from error
-    return Options(tail, since, _flag(request, "timestamps"), limit)
+    return Options(tail, since, flag(request, "timestamps"), limit)
 
 
 def _count(request: web.Request, name: str) -> int | None:
@@ -106,5 +107,5 @@ def _invalid(why: str) -> ApiError:
     return ApiError(422, f'PodLogOptions "" is invalid: {why}', "Invalid")
 
 
-def _flag(request: web.Request, name: str) -> bool:
+def flag(request: web.Request, name: str) -> bool:
     return request.query.get(name, "").lower() in ("true", "1")

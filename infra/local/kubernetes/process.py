@@ -16,10 +16,6 @@ from infra.local.kubernetes import procinfo
 
 Obj = dict[str, Any]
 _ROOT = Path(__file__).resolve().parents[3]
-_START = (
-    f"import sys; sys.path.append({str(_ROOT)!r}); "
-    "from infra.local.kubernetes.shim import main; main(sys.argv[1])"
-)
 LOST: Obj = {
     "exitCode": 137,
     "signal": 9,
@@ -27,6 +23,15 @@ LOST: Obj = {
     "orphaned": True,
     "message": "The container could not be located when the pod was terminated",
 }
+
+
+def python(module: str, *arguments: str) -> list[str]:
+    """The command that runs main(…) of one of our modules that start fast."""
+    start = (
+        f"import sys; sys.path.append({str(_ROOT)!r}); "
+        f"from infra.local.kubernetes.{module} import main; main(*sys.argv[1:])"
+    )
+    return [sys.executable, "-I", "-S", "-c", start, *arguments]
 
 
 class Process:
@@ -56,12 +61,7 @@ class Process:
         if not (self.directory / "started").exists():
             with (self.directory / "shim.err").open("ab") as errors:
                 shim = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    "-I",
-                    "-S",
-                    "-c",
-                    _START,
-                    str(self.directory),
+                    *python("shim", str(self.directory)),
                     start_new_session=True,
                     env={},
                     stdin=asyncio.subprocess.DEVNULL,

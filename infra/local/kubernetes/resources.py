@@ -30,7 +30,7 @@ class Resource:
 
 NAMESPACES = Resource("", "namespaces", "Namespace", False, ("ns",), ("status",))
 NODES = Resource("", "nodes", "Node", False, ("no",), ("status",))
-PODS = Resource("", "pods", "Pod", True, ("po",), ("status", "log"))
+PODS = Resource("", "pods", "Pod", True, ("po",), ("status", "log", "exec"))
 EVENTS = Resource("", "events", "Event", True, ("ev",))
 SERVICES = Resource("", "services", "Service", True, ("svc",), ("status",))
 CONFIGMAPS = Resource("", "configmaps", "ConfigMap", True, ("cm",))
@@ -113,7 +113,7 @@ def _resource_list(group: str) -> Obj:
                 entry["categories"] = ["all"]
             entries.append(entry)
             for sub in r.subresources:
-                verbs = ["get"] if sub == "log" else ["get", "patch", "update"]
+                verbs = {"log": ["get"], "exec": ["create", "get"]}.get(sub, ["get", "patch", "update"])
                 entries.append(
                     {
                         "name": f"{r.plural}/{sub}",

@@ -51,6 +51,15 @@ def enter(mounts: list[Mount], scratch: str, hostname: str) -> None:
     tree.become_root()
 
 
+def join(pid: int) -> None:
+    """Move this process into the mount and host name namespaces that `pid` has."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    kinds = ("user", "uts", "mnt") if os.geteuid() else ("uts", "mnt")
+    for fd in [os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY) for kind in kinds]:
+        _check(libc.setns(fd, 0), "setns")
+        os.close(fd)
+
+
 def supported(scratch: str) -> bool:
     """Whether this machine allows it, found out by doing it in a child."""
     if not hasattr(os, "pidfd_open"):

@@ -15,6 +15,7 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from infra.local.kubernetes import procinfo, sandbox
@@ -69,7 +70,7 @@ class Shim:
         self._started_at = timestamp()
 
     def run(self) -> None:
-        _prctl(PR_SET_CHILD_SUBREAPER, 1)
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
         failure = self._start()
         if failure:
             os.waitpid(self._main, 0)
@@ -100,12 +101,19 @@ class Shim:
         pipes = [os.pipe() for _ in range(3)]  # stdout, stderr, failure before exec
         self._main = os.fork()
         if self._main == 0:
-            execute(self._run, *(write for _, write in pipes))
+            self._become(*(write for _, write in pipes))
         for _, write in pipes:
             os.close(write)
         self._streams = {pipes[0][0]: ("stdout", bytearray()), pipes[1][0]: ("stderr", bytearray())}
         with os.fdopen(pipes[2][0], "rb") as failure:
             return failure.read().decode(errors="replace")
+
+    def _become(self, out: int, err: int, failure: int) -> NoReturn:
+        def enter() -> None:
+            if self._run["sandbox"]:
+                sandbox.enter(self._run["mounts"], self._run["scratch"], self._run["hostname"])
+
+        execute(self._run, (os.open(os.devnull, os.O_RDONLY), out, err), failure, enter)
 
     def _timeout(self) -> float:
         if self._status is not None:
@@ -144,10 +152,7 @@ class Shim:
         self._kill_at = min(self._kill_at or until, until)
 
     def _kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._main, signal.SIGKILL)
-        for pid in procinfo.descendants(os.getpid()):  # those that left the group
-            _signal(pid, signal.SIGKILL)
+        kill_tree(self._main)
 
     def _reap(self) -> None:
         while True:
@@ -203,7 +208,9 @@ class Shim:
             os.write(self._log, out)
 
 
-def execute(run: dict[str, Any], out: int, err: int, failure: int) -> NoReturn:
+def execute(
+    run: dict[str, Any], streams: tuple[int, int, int], failure: int, enter: Callable[[], None]
+) -> NoReturn:
     """In the child: become the container's process, or tell why not."""
     argv: list[str] = run["argv"]
     try:
@@ -212,12 +219,10 @@ def execute(run: dict[str, Any], out: int, err: int, failure: int) -> NoReturn:
         os.setsid()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
-        null = os.open(os.devnull, os.O_RDONLY)
-        for source, target in ((null, 0), (out, 1), (err, 2)):
+        for target, source in enumerate(streams):
             os.dup2(source, target)
-        if run["sandbox"]:
-            sandbox.enter(run["mounts"], run["scratch"], run["hostname"])
-        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        enter()
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         os.makedirs(run["cwd"], exist_ok=True)
         os.chdir(run["cwd"])
         os.umask(0o022)
@@ -228,8 +233,16 @@ def execute(run: dict[str, Any], out: int, err: int, failure: int) -> NoReturn:
         os._exit(128)
 
 
+def kill_tree(main: int) -> None:
+    """The process, its group, and whatever of this process's descendants left the group."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(main, signal.SIGKILL)
+    for pid in procinfo.descendants(os.getpid()):
+        _signal(pid, signal.SIGKILL)
+
+
 def explain(command: str, error: Exception) -> str:
-    if isinstance(error, FileNotFoundError) and error.filename in (None, command):
+    if isinstance(error, FileNotFoundError) and os.fsdecode(error.filename or "").endswith(command):
         absent = (
             f"stat {command}: no such file or directory"
             if "/" in command
@@ -286,7 +299,7 @@ def _signal(pid: int, number: int) -> None:
         return
 
 
-def _prctl(option: int, value: int) -> None:
+def prctl(option: int, value: int) -> None:
     if sys.platform == "linux":
         import ctypes  # slow to load, and of no use elsewhere
 
