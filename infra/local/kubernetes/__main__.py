@@ -169,8 +169,8 @@ async def serve(settings: Settings) -> int:
         stop()
     await node.shut_down()
     application[CLOSING].set()
-    for news in application[OPEN_WATCHES]:
-        news.set()
+    for watch in application[OPEN_WATCHES]:
+        watch.wake()
     await runner.cleanup()
     store.close()
     return 0

@@ -13,7 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
-from infra.local.kubernetes import errors
+from infra.local.kubernetes import errors, faults
 from infra.local.kubernetes.access import Access, Action
 from infra.local.kubernetes.asked import (
     Target,
@@ -28,6 +28,7 @@ from infra.local.kubernetes.asked import (
 )
 from infra.local.kubernetes.errors import ApiError
 from infra.local.kubernetes.exec import serve_exec
+from infra.local.kubernetes.faults import Faults
 from infra.local.kubernetes.node import Node
 from infra.local.kubernetes.patching import apply_patch
 from infra.local.kubernetes.pki import Pki, User
@@ -53,6 +54,7 @@ class Api:
         self._node = node
         self._pki = pki
         self._access = Access(registry.store)
+        self._faults = Faults(registry, node)
 
     def application(self) -> web.Application:
         app = web.Application(middlewares=[self._guard], client_max_size=BODY_LIMIT)
@@ -63,7 +65,10 @@ class Api:
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
-            return await handler(request)
+            if request.path == faults.PATH:
+                self._access.check(self._user(request), Action(request.method.lower(), path=request.path))
+                return await self._faults.control(request)
+            return await self._faults.meet(request, handler)
         except ApiError as error:
             headers = {"Retry-After": "1"} if error.code == 429 else {}
             return web.json_response(error.status(), status=error.code, headers=headers)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import fnmatch
 import platform
 from pathlib import Path
 from typing import Any
 
+from infra.local.kubernetes.errors import conflict
 from infra.local.kubernetes.launch import hosts_lines
+from infra.local.kubernetes.podstatus import with_condition
 from infra.local.kubernetes.process import Process, remove_tree
 from infra.local.kubernetes.recorder import Recorder
 from infra.local.kubernetes.registry import Registry, finished
@@ -19,6 +22,7 @@ from infra.local.kubernetes.values import now, stamp
 
 Obj = dict[str, Any]
 _ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+UNREACHABLE = "node.kubernetes.io/unreachable"
 _CONDITIONS = (
     ("MemoryPressure", "False", "KubeletHasSufficientMemory"),
     ("DiskPressure", "False", "KubeletHasNoDiskPressure"),
@@ -35,6 +39,8 @@ class Node:
         self._runners: dict[str, PodRunner] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._accepting = True
+        self.unpullable: list[str] = []  # patterns of images, besides the settings'
+        self._lost: set[str] = set()
 
     def start(self) -> None:
         for shape in self.settings.nodes:
@@ -50,6 +56,69 @@ class Node:
             runner.shut_down(self.settings.shutdown_grace)
         if self._tasks:
             await asyncio.gather(*self._tasks.values())
+
+    def image_is_missing(self, image: str) -> bool:
+        patterns = (*self.settings.missing_images, *self.unpullable)
+        return any(fnmatch.fnmatch(image, pattern) for pattern in patterns)
+
+    def faults(self) -> Obj:
+        return {"lostNodes": sorted(self._lost), "unpullableImages": self.unpullable}
+
+    def lose(self, name: str) -> None:
+        """As when a machine loses its power: its processes end, and nobody is there to say so."""
+        self.registry.get(NODES, "", name)
+        self._lost.add(name)
+        self._mark(name, lost=True)
+        for runner in self._runners.values():
+            if runner.pod["spec"]["nodeName"] == name:
+                runner.lose()
+        for pod in [p for p in self.registry.store.each(PODS.qualified) if p["spec"].get("nodeName") == name]:
+            if not finished(pod):
+                self._give_up(pod)
+
+    def restore(self) -> None:
+        """Nodes come back and find what became of their pods; images can be pulled again."""
+        lost, self._lost = self._lost, set()
+        self.unpullable.clear()
+        for name in lost:
+            self._mark(name, lost=False)
+        for pod in list(self.registry.store.each(PODS.qualified)):
+            self._consider(pod)
+        for runner in self._runners.values():
+            runner.poke()
+
+    def evict(self, pod: Obj) -> None:
+        """As a kubelet does that runs out of memory."""
+        runner = self._runners.get(pod["metadata"]["uid"])
+        if runner is None:
+            raise conflict(PODS, pod["metadata"]["name"], "it does not run")
+        runner.evict()
+
+    def _mark(self, name: str, *, lost: bool) -> None:
+        node = clone(self.registry.get(NODES, "", name))
+        others = [t for t in node["spec"].get("taints") or [] if t["key"] != UNREACHABLE]
+        added = [{"key": UNREACHABLE, "effect": effect} for effect in ("NoSchedule", "NoExecute")]
+        node["spec"]["taints"] = [*others, *(added if lost else [])]
+        ready = {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": ""}
+        if lost:
+            ready |= {"status": "Unknown", "reason": "NodeStatusUnknown"}
+            ready["message"] = "Kubelet stopped posting node status."
+            self.recorder.record(
+                node, "NodeNotReady", f"Node {name} status is now: NodeNotReady", "controller"
+            )
+        node["status"]["conditions"] = with_condition(node["status"]["conditions"], ready)
+        self.registry.write(NODES, node)
+
+    def _give_up(self, pod: Obj) -> None:
+        """What the taint manager does to pods on a node that is out of reach; they stay until it is back."""
+        metadata, told = pod["metadata"], clone(pod)
+        message = f"Taint manager: deleting due to NoExecute taint {UNREACHABLE}"
+        target = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}
+        ready = {"type": "Ready", "status": "False", "reason": "NodeNotReady"}
+        for condition in ({**target, "message": message}, ready):
+            told["status"]["conditions"] = with_condition(told["status"].get("conditions") or [], condition)
+        self.registry.write(PODS, told)
+        self.registry.delete(PODS, metadata["namespace"], metadata["name"])
 
     def run_folder(self, pod: Obj, container: str, *, previous: bool = False) -> Path | None:
         """That of the container's latest run (or the one before); None when there is none."""
@@ -80,6 +149,8 @@ class Node:
     def _consider(self, pod: Obj) -> None:
         metadata = pod["metadata"]
         runner = self._runners.get(metadata["uid"])
+        if pod["spec"].get("nodeName") in self._lost:
+            return
         if runner is None and self._accepting and pod["spec"].get("nodeName") and not finished(pod):
             runner = PodRunner(self, pod, pod["status"].get("podIP") or self._free_address())
             self._runners[metadata["uid"]] = runner
@@ -96,6 +167,8 @@ class Node:
         finally:
             self._runners.pop(metadata["uid"], None)
             self._tasks.pop(metadata["uid"], None)
+        if runner.lost:
+            return
         last = self.registry.store.get(Key(PODS.qualified, metadata["namespace"], metadata["name"]))
         if last is None or last["metadata"]["uid"] != metadata["uid"]:
             runner.remove()
@@ -153,10 +226,9 @@ class Node:
         fresh = {"metadata": {"name": shape.name}}
         node = clone(old) if old else self.registry.create(NODES, "", fresh, dry_run=True)
         node["metadata"]["labels"] = {**(node["metadata"].get("labels") or {}), **_labels(shape)}
-        node["spec"] = {
-            **(node.get("spec") or {}),
-            **({"taints": list(shape.taints)} if shape.taints else {}),
-        }
+        taints = [*shape.taints, *(node.get("spec", {}).get("taints") or [])]
+        kept = {(t["key"], t["effect"]): t for t in taints if t["key"] != UNREACHABLE}
+        node["spec"] = {**(node.get("spec") or {}), "taints": list(kept.values())}
         self.registry.store.put(key, {**node, "status": _status(shape)})
 
 

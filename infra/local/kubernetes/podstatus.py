@@ -114,7 +114,7 @@ def status_of(
     phase = phase_of(init, main, over=over)
     if over and not reason and any(s.orphaned for s in main):
         reason, message = "NodeShutdown", ORPHAN_MESSAGE
-    if over and reason == "NodeShutdown":
+    if over and reason in ("NodeShutdown", "Evicted", "DeadlineExceeded"):
         phase = "Failed"  # also a container that took its leave with 0: it was not done
     status = {
         **old,
@@ -137,7 +137,7 @@ def status_of(
     conditions = _conditions(
         old.get("conditions") or [], phase, over=over, ready=ready, initialized=initialized
     )
-    if phase == "Failed" and reason == "NodeShutdown":
+    if phase == "Failed" and reason in ("NodeShutdown", "Evicted"):
         target = {
             "type": "DisruptionTarget",
             "status": "True",

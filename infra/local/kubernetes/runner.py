@@ -19,6 +19,7 @@ from infra.local.kubernetes.values import now, parse_time
 
 Obj = dict[str, Any]
 CRASH_BACKOFF, IMAGE_BACKOFF, LONGEST_BACKOFF = 10.0, 10.0, 300.0
+EVICTION_GRACE = 1.0
 
 
 class Host(Protocol):
@@ -27,6 +28,8 @@ class Host(Protocol):
     settings: Settings
     registry: Registry
     recorder: Recorder
+
+    def image_is_missing(self, image: str) -> bool: ...
 
 
 class PodRunner:
@@ -51,6 +54,7 @@ class PodRunner:
         self._live: dict[str, Process] = {}
         self._stopping: float | None = None  # the grace period, once asked to stop
         self._reason = self._message = ""
+        self.lost = False  # its node is out of reach, so it tells nothing any more
         self._poke = asyncio.Event()
         self._volumes: dict[str, Mount] = {}
 
@@ -75,6 +79,15 @@ class PodRunner:
         self.stop(
             min(grace, self._spec.get("terminationGracePeriodSeconds", 30)), "NodeShutdown", SHUTDOWN_MESSAGE
         )
+
+    def evict(self) -> None:
+        message = "The node was low on resource: memory. "
+        self._event("Evicted", message, warning=True)
+        self.stop(EVICTION_GRACE, "Evicted", message)
+
+    def lose(self) -> None:
+        self.lost = True
+        self.stop(0)
 
     async def run(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -180,13 +193,13 @@ class PodRunner:
     async def _image_is_there(self, container: Obj, state: ContainerState) -> bool:
         """Nothing is ever pulled; an image on the missing list never comes."""
         name, image = container["name"], container["image"]
-        if not self._host.settings.image_is_missing(image):
+        if not self._host.image_is_missing(image):
             if not self._attempt(name, state.restarts).recorded:
                 self._event("Pulled", f'Container image "{image}" already present on machine', name)
             return True
         delay, why = IMAGE_BACKOFF, f'failed to resolve reference "{image}": not found'
         failure = f'Failed to pull image "{image}": {why}'
-        while self._stopping is None:
+        while self._stopping is None and self._host.image_is_missing(image):
             self._event("Pulling", f'Pulling image "{image}"', name)
             self._event("Failed", failure, name, warning=True)
             self._event("Failed", "Error: ErrImagePull", name, warning=True)
@@ -197,9 +210,9 @@ class PodRunner:
             self._event("Failed", "Error: ImagePullBackOff", name, warning=True)
             state.wait("ImagePullBackOff", f'Back-off pulling image "{image}": ErrImagePull: {why}')
             self._publish()
-            await self._pause(delay)
+            await self._pause(delay, or_poke=True)
             delay = min(delay * 2, LONGEST_BACKOFF)
-        return False
+        return self._stopping is None
 
     async def _back_off(self, container: Obj, state: ContainerState) -> None:
         delay = (
@@ -217,8 +230,8 @@ class PodRunner:
             self._publish()
             await self._pause(delay)
 
-    async def _pause(self, seconds: float | None) -> None:
-        """Until asked to stop or the time is over; without a time, until poked."""
+    async def _pause(self, seconds: float | None, *, or_poke: bool = False) -> None:
+        """Until asked to stop or the time is over; without a time, or if told so, until poked."""
         loop = asyncio.get_running_loop()
         until = None if seconds is None else loop.time() + seconds
         while self._stopping is None:
@@ -228,7 +241,7 @@ class PodRunner:
                     await self._poke.wait()
             except TimeoutError:
                 return
-            if until is None:
+            if until is None or or_poke:
                 return
 
     def _prepare(self, container: Obj, process: Process) -> Obj:
@@ -240,7 +253,13 @@ class PodRunner:
             )
             self._event("PathMapping", message, container["name"], warning=True)
         return run_record(
-            settings, self._current(), container, self._volumes, self.folder, process.directory, self._lookup
+            settings,
+            self._current() or self.pod,
+            container,
+            self._volumes,
+            self.folder,
+            process.directory,
+            self._lookup,
         )
 
     def write_hosts(self, peers: list[str]) -> None:
@@ -263,21 +282,15 @@ class PodRunner:
         except FileNotFoundError:
             return 0
 
-    def _current(self) -> Obj:
+    def _current(self) -> Obj | None:
         metadata = self.pod["metadata"]
         found = self._host.registry.store.get(Key(PODS.qualified, metadata["namespace"], metadata["name"]))
-        return found if found and found["metadata"]["uid"] == metadata["uid"] else self.pod
+        return found if found and found["metadata"]["uid"] == metadata["uid"] else None
 
     def _publish(self, *, over: bool = False) -> None:
         pod = self._current()
-        if (
-            pod is self.pod
-            and self._host.registry.store.get(
-                Key(PODS.qualified, pod["metadata"]["namespace"], pod["metadata"]["name"])
-            )
-            is not pod
-        ):
-            return  # removed by force
+        if pod is None or self.lost:
+            return  # removed by force, or out of reach
         new = clone(pod)
         new["status"] = status_of(
             pod,
@@ -291,6 +304,8 @@ class PodRunner:
         self._host.registry.write(PODS, new)
 
     def _event(self, reason: str, message: str, container: str = "", *, warning: bool = False) -> None:
+        if self.lost:
+            return
         group = "containers" if any(s.name == container for s in self._main) else "initContainers"
         field = f"spec.{group}{{{container}}}" if container else ""
         self._host.recorder.record(

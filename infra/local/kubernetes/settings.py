@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +33,3 @@ class Settings:
     @property
     def lock(self) -> Path:
         return self.state / "lock"
-
-    def image_is_missing(self, image: str) -> bool:
-        return any(fnmatch.fnmatch(image, pattern) for pattern in self.missing_images)

@@ -17,7 +17,6 @@ from infra.local.kubernetes.tables import table
 Obj = dict[str, Any]
 BOOKMARK_EVERY = 60.0
 DEFAULT_TIMEOUT = 1800.0
-OPEN_WATCHES: web.AppKey[set[asyncio.Event]] = web.AppKey("open_watches", set)
 CLOSING: web.AppKey[asyncio.Event] = web.AppKey("closing", asyncio.Event)
 
 
@@ -56,7 +55,7 @@ class Watch:
         await self.response.prepare(self._request)
         release = self._store.subscribe(lambda change: self._news.set() if self._concerns(change) else None)
         open_watches = self._request.app[OPEN_WATCHES]
-        open_watches.add(self._news)
+        open_watches.add(self)
         try:
             if fresh:
                 version = await self._send_existing()
@@ -67,9 +66,17 @@ class Watch:
                 await self._wait(min(until, loop.time() + BOOKMARK_EVERY) - loop.time(), version)
         finally:
             release()
-            open_watches.discard(self._news)
+            open_watches.discard(self)
         await self.response.write_eof()
         return self.response
+
+    def drop(self) -> None:
+        """Without a word, as when the network fails."""
+        if self._request.transport:
+            self._request.transport.abort()
+
+    def wake(self) -> None:
+        self._news.set()
 
     def _from(self) -> tuple[int, bool]:
         text = self._request.query.get("resourceVersion", "")
@@ -145,3 +152,6 @@ class Watch:
 
     async def _write(self, event: Obj) -> None:
         await self.response.write(json.dumps(event).encode() + b"\n")
+
+
+OPEN_WATCHES: web.AppKey[set[Watch]] = web.AppKey("open_watches", set[Watch])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from kubernetes import client
+from kubernetes.stream import stream
 
 from infra.local.kubernetes.procinfo import start_of
 from tests.functional.kubernetes.clusters import ROOT, EmbeddedCluster, Space, Watch, mounted, wait_for
@@ -158,6 +159,23 @@ def test_a_killed_shim_fails_its_container_and_leaves_no_process(fresh: Fresh) -
     os.kill(shim, signal.SIGKILL)
     assert space.exit(space.pod("shimless")).reason == "ContainerStatusUnknown"
     wait_for(lambda: not start_of(process), what="the process to end")
+
+
+def test_what_exec_started_ends_when_the_cluster_is_killed(fresh: Fresh) -> None:
+    cluster = fresh()
+    space = Space(cluster)
+    folder = space.claim("work")
+    pod, container = mounted("work", "/work")
+    space.run("up", "sleep", "100", pod=pod, container=container)
+    name = space.running("up").metadata.name
+    command = ["sh", "-c", "setsid sleep 1000 & echo $! > /work/left; echo $$ > /work/main; exec sleep 1000"]
+    connect = space.core.connect_get_namespaced_pod_exec
+    stream(connect, name, space.name, command=command, stdout=True, _preload_content=False)
+    wait_for(lambda: (folder / "main").exists() and (folder / "main").read_text())
+    processes = [int((folder / file).read_text()) for file in ("main", "left")]
+    assert all(start_of(process) for process in processes)
+    cluster.end(signal.SIGKILL)
+    wait_for(lambda: not any(map(start_of, processes)), what="the processes to end")
 
 
 def test_a_watch_from_before_a_restart_is_gone(fresh: Fresh) -> None:
