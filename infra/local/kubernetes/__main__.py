@@ -75,6 +75,7 @@ def parse(arguments: list[str] | None) -> Settings:
         given.retry_backoff,
         given.shutdown_grace,
         not given.no_sandbox and sandbox.supported(str(state)),
+        given.hollow,
         {name: groups.split(",") for name, _, groups in (text.partition("=") for text in given.user)},
     )
 
@@ -94,6 +95,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--node-gpu", type=int, default=8, help="pretend GPUs (nvidia.com/gpu) on each node")
     add("--node-label", action="append", default=[], metavar="KEY=VALUE")
     add("--node-taint", action="append", default=[], metavar="KEY=VALUE:EFFECT")
+    add("--hollow", type=float, metavar="SECONDS", help="pods run nothing, and succeed after this long")
     add("--user", action="append", default=[], metavar="NAME=GROUP,…", help="writes STATE/kubeconfig-NAME")
     add("--image-path", default="", help="goes before the PATH of every container")
     add(

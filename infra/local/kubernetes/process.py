@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.local.kubernetes import procinfo
+from infra.local.kubernetes.values import now, stamp
 
 Obj = dict[str, Any]
 _ROOT = Path(__file__).resolve().parents[3]
@@ -113,6 +114,43 @@ class Process:
         return content
 
 
+class HollowProcess(Process):
+    """None at all: it is said to run for a while and to end well. It starts anew with the cluster."""
+
+    def __init__(self, directory: Path, seconds: float) -> None:
+        super().__init__(directory)
+        self._seconds = seconds
+        self._started = ""
+        self._stopped = asyncio.Event()
+
+    @property
+    def recorded(self) -> bool:
+        return bool(self._started)
+
+    @property
+    def running(self) -> Obj | None:
+        return {"startedAt": self._started}
+
+    @property
+    def exit(self) -> Obj | None:
+        return None
+
+    async def start(self, run: Obj) -> None:  # noqa: ARG002 (nothing is run)
+        self._started = stamp(now())
+
+    async def wait(self) -> Obj:
+        result: Obj = {"exitCode": 143, "signal": 15, "reason": "Error"}
+        try:
+            async with asyncio.timeout(self._seconds):
+                await self._stopped.wait()
+        except TimeoutError:
+            result = {"exitCode": 0, "reason": "Completed"}
+        return {**result, "startedAt": self._started, "finishedAt": stamp(now())}
+
+    def stop(self, grace: float) -> None:  # noqa: ARG002 (it goes at once)
+        self._stopped.set()
+
+
 async def _gone(pid: int, ended: Callable[[], bool]) -> None:
     """Until the process has ended: told by the kernel where it can, asked for elsewhere."""
     if not hasattr(os, "pidfd_open"):
@@ -135,6 +173,8 @@ async def _gone(pid: int, ended: Callable[[], bool]) -> None:
 
 def remove_tree(folder: Path) -> None:
     """Refuses where something is mounted: what containers have mounted must never be emptied."""
+    if not folder.exists():
+        return
     mounts = Path("/proc/self/mountinfo")
     points = [line.split()[4] for line in mounts.read_text().splitlines()] if mounts.exists() else []
     if any(Path(point).is_relative_to(folder) for point in points):

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from infra.local.kubernetes.environment import Unready, prepare_volumes
 from infra.local.kubernetes.launch import hosts_lines, run_record, termination_message
 from infra.local.kubernetes.podstatus import SHUTDOWN_MESSAGE, ContainerState, status_of
-from infra.local.kubernetes.process import Process, remove_tree
+from infra.local.kubernetes.process import HollowProcess, Process, remove_tree
 from infra.local.kubernetes.recorder import Recorder
 from infra.local.kubernetes.registry import Registry
 from infra.local.kubernetes.resources import CONFIGMAPS, PODS, SECRETS
@@ -52,6 +52,7 @@ class PodRunner:
         ):
             state.restore(status)
         self._live: dict[str, Process] = {}
+        self._hollow: dict[tuple[str, int], Process] = {}
         self._stopping: float | None = None  # the grace period, once asked to stop
         self._reason = self._message = ""
         self.lost = False  # its node is out of reach, so it tells nothing any more
@@ -90,7 +91,6 @@ class PodRunner:
         self.stop(0)
 
     async def run(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         deadline = self._spec.get("activeDeadlineSeconds")
         loop = asyncio.get_running_loop()
         since = self.pod["status"].get("startTime")
@@ -129,7 +129,7 @@ class PodRunner:
 
     async def _mount_volumes(self) -> bool:
         namespace = self.pod["metadata"]["namespace"]
-        while self._stopping is None:
+        while self._stopping is None and self._host.settings.hollow is None:
             self._poke.clear()
             try:
                 self._volumes = prepare_volumes(
@@ -142,7 +142,7 @@ class PodRunner:
             except Unready as error:
                 self._event("FailedMount", f"MountVolume.SetUp failed for volume: {error}", warning=True)
                 await self._poke.wait()
-        return False
+        return self._stopping is None
 
     async def _keep_running(self, container: Obj, state: ContainerState, *, init: bool) -> None:
         """Run, and run again as the restart policy says, until there is nothing left to run."""
@@ -246,24 +246,21 @@ class PodRunner:
 
     def _prepare(self, container: Obj, process: Process) -> Obj:
         settings = self._host.settings
+        if settings.hollow is not None:
+            return {}
         if not settings.sandbox and container.get("volumeMounts"):
             message = (
                 "this machine allows no private file tree: mount paths in the command, arguments, "
                 "variables and working directory are rewritten to host folders"
             )
             self._event("PathMapping", message, container["name"], warning=True)
-        return run_record(
-            settings,
-            self._current() or self.pod,
-            container,
-            self._volumes,
-            self.folder,
-            process.directory,
-            self._lookup,
-        )
+        pod, directory = self._current() or self.pod, process.directory
+        return run_record(settings, pod, container, self._volumes, self.folder, directory, self._lookup)
 
     def write_hosts(self, peers: list[str]) -> None:
         """In place, since it is mounted: names of this pod, and of its peers as they come and go."""
+        if self._host.settings.hollow is not None:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         own = hosts_lines(self.pod, self.address, service=False)
         text = "\n".join(["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost", *(peers or own), ""])
@@ -274,7 +271,11 @@ class PodRunner:
         return self._host.registry.store.get(Key(resource.qualified, self.pod["metadata"]["namespace"], name))
 
     def _attempt(self, name: str, number: int) -> Process:
-        return Process(self.folder / "containers" / name / str(number))
+        directory = self.folder / "containers" / name / str(number)
+        seconds = self._host.settings.hollow
+        if seconds is None:
+            return Process(directory)
+        return self._hollow.setdefault((name, number), HollowProcess(directory, seconds))
 
     def _last_attempt(self, name: str) -> int:
         try:

@@ -28,6 +28,7 @@ class Settings:
     retry_backoff: float = 10.0  # seconds before a Job's first retry, doubled for each further one
     shutdown_grace: float = 5.0  # seconds at most between SIGTERM and SIGKILL when the cluster stops
     sandbox: bool = False  # whether containers get a private file tree
+    hollow: float | None = None  # seconds that pods pretend to run; None for real processes
     users: dict[str, list[str]] = field(default_factory=dict)  # besides the admin, and their groups
 
     @property

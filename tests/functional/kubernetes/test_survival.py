@@ -200,6 +200,17 @@ def test_further_users_have_kubeconfigs_that_outlive_a_restart(fresh: Fresh) -> 
     assert 'User "ann" cannot list resource "pods"' in cluster.kubectl("get", "pods", check=False)
 
 
+def test_hollow_pods_go_through_their_phases_and_run_nothing(fresh: Fresh) -> None:
+    cluster = fresh("--hollow", "0.3")
+    space = Space(cluster)
+    space.run("many", "no-such-command", spec={"completions": 20, "parallelism": 20})
+    assert space.ended("many").type == "Complete"
+    assert {space.exit(pod).exit_code for pod in space.pods("many")} == {0}
+    for reason in ("Scheduled", "Pulled", "Created", "Started"):
+        assert len(space.events(reason)) == 20
+    assert not list((cluster.state / "pods").iterdir())
+
+
 def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
