@@ -57,65 +57,47 @@ def parse(arguments: list[str] | None) -> Settings:
     add_flags(parser)
     given = parser.parse_args(arguments)
     state = given.state.resolve()
+    state.mkdir(parents=True, exist_ok=True)
     labels = dict(text.split("=", 1) for text in given.node_label)
     taints = tuple(parse_taint(text) for text in given.node_taint)
     names = ["trainyard"] if given.node_count == 1 else [f"trainyard-{n}" for n in range(given.node_count)]
-    shapes = tuple(
-        NodeShape(n, given.node_cpu, given.node_memory, given.node_gpu, labels, taints) for n in names
-    )
-    state.mkdir(parents=True, exist_ok=True)
+    sizes = (given.node_cpu, given.node_memory, given.node_gpu, labels, taints)
     return Settings(
-        state,
-        given.port,
-        (given.volumes or state / "volumes").resolve(),
-        shapes,
-        given.image_path,
-        tuple(filter(None, given.missing_images.split(","))),
-        given.orphan_grace,
-        given.retry_backoff,
-        given.shutdown_grace,
-        not given.no_sandbox and sandbox.supported(str(state)),
-        given.hollow,
-        {name: groups.split(",") for name, _, groups in (text.partition("=") for text in given.user)},
+        state=state,
+        port=given.port,
+        volumes=(given.volumes or state / "volumes").resolve(),
+        nodes=tuple(NodeShape(name, *sizes) for name in names),
+        image_path=given.image_path,
+        missing_images=tuple(filter(None, given.missing_images.split(","))),
+        orphan_grace=given.orphan_grace,
+        retry_backoff=given.retry_backoff,
+        shutdown_grace=given.shutdown_grace,
+        sandbox=not given.no_sandbox and sandbox.supported(str(state)),
+        hollow=given.hollow,
+        users={name: groups.split(",") for name, _, groups in (text.partition("=") for text in given.user)},
     )
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
+    """README.md says more of each."""
     add = parser.add_argument
     add("--state", type=Path, required=True, help="folder for the database, keys, kubeconfig and pods")
     add("--port", type=int, default=6443)
-    add(
-        "--volumes",
-        type=Path,
-        help="persistent volume claim C of namespace N is VOLUMES/N/C (default STATE/volumes)",
-    )
+    add("--volumes", type=Path, help="claim C of namespace N is VOLUMES/N/C (default STATE/volumes)")
     add("--node-count", type=int, default=1)
     add("--node-cpu", default="32")
     add("--node-memory", default="128Gi")
     add("--node-gpu", type=int, default=8, help="pretend GPUs (nvidia.com/gpu) on each node")
     add("--node-label", action="append", default=[], metavar="KEY=VALUE")
     add("--node-taint", action="append", default=[], metavar="KEY=VALUE:EFFECT")
-    add("--hollow", type=float, metavar="SECONDS", help="pods run nothing, and succeed after this long")
     add("--user", action="append", default=[], metavar="NAME=GROUP,…", help="writes STATE/kubeconfig-NAME")
+    add("--hollow", type=float, metavar="SECONDS", help="pods run nothing, and succeed after this long")
     add("--image-path", default="", help="goes before the PATH of every container")
-    add(
-        "--missing-images",
-        default="*missing*,*.invalid/*,invalid/*",
-        help="patterns of images that cannot be pulled",
-    )
+    add("--missing-images", default="*missing*,*.invalid/*,invalid/*", help="images that cannot be pulled")
     add("--orphan-grace", type=float, default=60.0, help="seconds that containers outlive a killed cluster")
     add("--retry-backoff", type=float, default=10.0, help="seconds before a Job's first retry; doubles")
-    add(
-        "--shutdown-grace",
-        type=float,
-        default=5.0,
-        help="seconds from SIGTERM to SIGKILL at most, on a clean stop",
-    )
-    add(
-        "--no-sandbox",
-        action="store_true",
-        help="map mount paths instead of mounting, as where mounts are not allowed",
-    )
+    add("--shutdown-grace", type=float, default=5.0, help="seconds to SIGKILL at most, on a clean stop")
+    add("--no-sandbox", action="store_true", help="map paths, as where mounts are not allowed")
 
 
 def parse_taint(text: str) -> dict[str, str]:

@@ -98,18 +98,25 @@ def invalid(resource: Resource, name: str, causes: list[Cause]) -> ApiError:
     return ApiError(422, f'{kind} "{name}" is invalid: {text}', "Invalid", details)
 
 
-def required(field: str, why: str = "") -> Cause:
-    return "FieldValueRequired", field, f"Required value: {why}" if why else "Required value"
+class Findings(list[Cause]):
+    """Everything that is wrong with one object."""
 
+    def add(self, reason: str, field: str, words: str) -> None:
+        self.append((reason, field, words))
 
-def bad_value(field: str, value: object, why: str) -> Cause:
-    shown = f'"{value}"' if isinstance(value, str) else str(value)
-    return "FieldValueInvalid", field, f"Invalid value: {shown}: {why}"
+    def required(self, field: str, why: str = "") -> None:
+        self.add("FieldValueRequired", field, f"Required value: {why}" if why else "Required value")
 
+    def forbidden(self, field: str, why: str) -> None:
+        self.add("FieldValueForbidden", field, f"Forbidden: {why}")
 
-def unsupported(field: str, value: object, known: list[str]) -> Cause:
-    words = ", ".join(f'"{word}"' for word in known)
-    return "FieldValueNotSupported", field, f'Unsupported value: "{value}": supported values: {words}'
+    def bad(self, field: str, value: object, why: str) -> None:
+        shown = f'"{value}"' if isinstance(value, str) else str(value)
+        self.add("FieldValueInvalid", field, f"Invalid value: {shown}: {why}")
+
+    def unsupported(self, field: str, value: object, known: list[str]) -> None:
+        words = ", ".join(f'"{word}"' for word in known)
+        self.add("FieldValueNotSupported", field, f'Unsupported value: "{value}": supported values: {words}')
 
 
 def _details(resource: Resource, name: str) -> Obj:

@@ -112,9 +112,8 @@ class _Decision:
             return target["reason"], target["message"]
         if self.rule_failure:
             return "PodFailurePolicy", self.rule_failure
-        restarts = sum(
-            c.get("restartCount", 0) for p in self.pods for c in p["status"].get("containerStatuses") or []
-        )
+        statuses = [c for p in self.pods for c in p["status"].get("containerStatuses") or []]
+        restarts = sum(c.get("restartCount", 0) for c in statuses)
         on_failure = self.spec["template"]["spec"]["restartPolicy"] == "OnFailure"
         limit = self.spec["backoffLimit"]
         if self.status.get("failed", 0) > limit or (on_failure and restarts > 0 and restarts >= limit):
@@ -135,35 +134,32 @@ class _Decision:
 
     def _end(self, soon: str, final: str, reason: str, message: str) -> None:
         """First its pods go, then it has ended."""
-        self.plan.delete += [_name(p) for p in self.active]
-        self.leaving += self.active
-        self.active = []
+        self._let_go_of_pods()
         kind = soon if self.leaving else final
-        self._set({"type": soon, "status": "True", "reason": reason, "message": message})
+        self._set(soon, reason, message)
         if kind == final:
-            self._set({"type": final, "status": "True", "reason": reason, "message": message})
+            self._set(final, reason, message)
             if final == "Complete":
                 self.status["completionTime"] = stamp(self.now)
                 self.plan.events.append(("Completed", "Job completed", False))
             else:
                 self.plan.events.append((reason, message, True))
 
-    def _suspend(self) -> None:
+    def _let_go_of_pods(self) -> None:
         self.plan.delete += [_name(p) for p in self.active]
         self.leaving += self.active
         self.active = []
+
+    def _suspend(self) -> None:
+        self._let_go_of_pods()
         self.status.pop("startTime", None)
         if not condition(self.job, "Suspended"):
-            self._set(
-                {"type": "Suspended", "status": "True", "reason": "JobSuspended", "message": "Job suspended"}
-            )
+            self._set("Suspended", "JobSuspended", "Job suspended")
             self.plan.events.append(("Suspended", "Job suspended", False))
 
     def _resume(self) -> None:
         if condition(self.job, "Suspended"):
-            self._set(
-                {"type": "Suspended", "status": "False", "reason": "JobResumed", "message": "Job resumed"}
-            )
+            self._set("Suspended", "JobResumed", "Job resumed", status="False")
             self.plan.events.append(("Resumed", "Job resumed", False))
         if not self.status.get("startTime"):
             self.status["startTime"] = stamp(self.now)
@@ -214,18 +210,14 @@ class _Decision:
         return (row[0] + timedelta(seconds=delay) - self.now).total_seconds()
 
     def _write_counters(self) -> None:
-        for name, value in (
-            ("active", len(self.active)),
-            ("terminating", len(self.leaving)),
-            ("ready", sum(_ready(p) for p in self.active)),
-        ):
-            self.status[name] = value
+        ready = sum(_ready(p) for p in self.active)
+        self.status |= {"active": len(self.active), "terminating": len(self.leaving), "ready": ready}
         if not self.status["active"]:
             del self.status["active"]
 
-    def _set(self, new: Obj) -> None:
-        made = with_condition(self.status.get("conditions") or [], new)
-        self.status["conditions"] = made
+    def _set(self, kind: str, reason: str, message: str, status: str = "True") -> None:
+        new = {"type": kind, "status": status, "reason": reason, "message": message}
+        self.status["conditions"] = with_condition(self.status.get("conditions") or [], new)
 
     def _look_again(self, seconds: float) -> None:
         self.plan.again = min(self.plan.again or seconds, seconds)

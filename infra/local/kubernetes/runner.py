@@ -3,37 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from infra.local.kubernetes.environment import Unready, prepare_volumes
 from infra.local.kubernetes.launch import hosts_lines, run_record, termination_message
 from infra.local.kubernetes.podstatus import SHUTDOWN_MESSAGE, ContainerState, status_of
 from infra.local.kubernetes.process import HollowProcess, Process, remove_tree
-from infra.local.kubernetes.recorder import Recorder
-from infra.local.kubernetes.registry import Registry
 from infra.local.kubernetes.resources import CONFIGMAPS, PODS, SECRETS
 from infra.local.kubernetes.sandbox import Mount
-from infra.local.kubernetes.settings import Settings
 from infra.local.kubernetes.store import Key, clone
 from infra.local.kubernetes.values import now, parse_time
+
+if TYPE_CHECKING:
+    from infra.local.kubernetes.node import Node
 
 Obj = dict[str, Any]
 CRASH_BACKOFF, IMAGE_BACKOFF, LONGEST_BACKOFF = 10.0, 10.0, 300.0
 EVICTION_GRACE = 1.0
 
 
-class Host(Protocol):
-    """What a runner needs of its node."""
-
-    settings: Settings
-    registry: Registry
-    recorder: Recorder
-
-    def image_is_missing(self, image: str) -> bool: ...
-
-
 class PodRunner:
-    def __init__(self, host: Host, pod: Obj, address: str) -> None:
+    def __init__(self, host: Node, pod: Obj, address: str) -> None:
         self._host = host
         self.pod = pod
         self._spec: Obj = pod["spec"]
@@ -43,14 +34,12 @@ class PodRunner:
         self._main = [ContainerState(c["name"], c["image"]) for c in self._spec["containers"]]
         for state in self._main if self._init else []:
             state.wait("PodInitializing")
-        known = [
-            *(pod["status"].get("initContainerStatuses") or []),
-            *(pod["status"].get("containerStatuses") or []),
-        ]
-        for state, status in (
-            (s, k) for s in (*self._init, *self._main) for k in known if k["name"] == s.name
-        ):
-            state.restore(status)
+        status = pod["status"]
+        known = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+        by_name = {one["name"]: one for one in known}
+        for state in (*self._init, *self._main):
+            if state.name in by_name:
+                state.restore(by_name[state.name])
         self._live: dict[str, Process] = {}
         self._hollow: dict[tuple[str, int], Process] = {}
         self._stopping: float | None = None  # the grace period, once asked to stop
@@ -132,12 +121,8 @@ class PodRunner:
         while self._stopping is None and self._host.settings.hollow is None:
             self._poke.clear()
             try:
-                self._volumes = prepare_volumes(
-                    self.pod,
-                    self.folder,
-                    lambda c: self._host.registry.admission.claim_folder(namespace, c),
-                    self._lookup,
-                )
+                folder_of = partial(self._host.registry.admission.claim_folder, namespace)
+                self._volumes = prepare_volumes(self.pod, self.folder, folder_of, self._lookup)
                 return True
             except Unready as error:
                 self._event("FailedMount", f"MountVolume.SetUp failed for volume: {error}", warning=True)
@@ -215,20 +200,17 @@ class PodRunner:
         return self._stopping is None
 
     async def _back_off(self, container: Obj, state: ContainerState) -> None:
-        delay = (
-            min(CRASH_BACKOFF * 2 ** max(0, state.restarts - 1), LONGEST_BACKOFF) if state.restarts else 0.0
-        )
-        if delay:
-            name, pod = container["name"], self.pod["metadata"]
-            where = f"{pod['name']}_{pod['namespace']}({pod['uid']})"
-            self._event(
-                "BackOff", f"Back-off restarting failed container {name} in pod {where}", name, warning=True
-            )
-            state.wait(
-                "CrashLoopBackOff", f"back-off {int(delay)}s restarting failed container={name} pod={where}"
-            )
-            self._publish()
-            await self._pause(delay)
+        if not state.restarts:
+            return
+        delay = min(CRASH_BACKOFF * 2 ** (state.restarts - 1), LONGEST_BACKOFF)
+        name, pod = container["name"], self.pod["metadata"]
+        where = f"{pod['name']}_{pod['namespace']}({pod['uid']})"
+        words = f"Back-off restarting failed container {name} in pod {where}"
+        self._event("BackOff", words, name, warning=True)
+        words = f"back-off {int(delay)}s restarting failed container={name} pod={where}"
+        state.wait("CrashLoopBackOff", words)
+        self._publish()
+        await self._pause(delay)
 
     async def _pause(self, seconds: float | None, *, or_poke: bool = False) -> None:
         """Until asked to stop or the time is over; without a time, or if told so, until poked."""

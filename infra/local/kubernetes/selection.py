@@ -15,34 +15,16 @@ _SET = re.compile(r"^(?P<key>\S+)\s+(?P<op>in|notin)\s*\((?P<values>[^()]*)\)$")
 _EQUAL = re.compile(r"^(?P<key>[^=!\s]+)\s*(?P<op>==|=|!=)\s*(?P<value>[A-Za-z0-9._-]*)$")
 _KEY = re.compile(r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$")
 _COMMON = {"metadata.name", "metadata.namespace"}
+_ABOUT = "kind namespace name uid apiVersion resourceVersion fieldPath"
 _FIELDS = {
-    "pods": {
-        "status.phase",
-        "spec.nodeName",
-        "spec.restartPolicy",
-        "spec.serviceAccountName",
-        "spec.schedulerName",
-        "status.podIP",
-        "status.nominatedNodeName",
-    },
-    "events": {
-        "involvedObject.kind",
-        "involvedObject.namespace",
-        "involvedObject.name",
-        "involvedObject.uid",
-        "involvedObject.apiVersion",
-        "involvedObject.resourceVersion",
-        "involvedObject.fieldPath",
-        "reason",
-        "reportingComponent",
-        "source",
-        "type",
-    },
-    "jobs.batch": {"status.successful"},
-    "namespaces": {"status.phase"},
-    "secrets": {"type"},
-    "nodes": {"spec.unschedulable"},
-    "services": {"spec.clusterIP", "spec.type"},
+    "pods": "status.phase status.podIP spec.nodeName spec.restartPolicy spec.schedulerName",
+    "events": "reason reportingComponent source type "
+    + " ".join(f"involvedObject.{name}" for name in _ABOUT.split()),
+    "jobs.batch": "status.successful",
+    "namespaces": "status.phase",
+    "secrets": "type",
+    "nodes": "spec.unschedulable",
+    "services": "spec.clusterIP spec.type",
 }
 
 
@@ -54,29 +36,6 @@ def label_test(selector: str) -> Test:
 def field_test(selector: str, resource: str) -> Test:
     tests = [_field_requirement(part.strip(), resource) for part in selector.split(",") if part.strip()]
     return lambda obj: all(test(obj) for test in tests)
-
-
-def label_selector_test(selector: Obj | None) -> Callable[[Obj], bool]:
-    """The structured form (matchLabels, matchExpressions) against a map of labels."""
-    wanted = selector or {}
-
-    def matches(labels: Obj) -> bool:
-        if any(labels.get(k) != v for k, v in (wanted.get("matchLabels") or {}).items()):
-            return False
-        return all(_expression(e, labels) for e in wanted.get("matchExpressions") or ())
-
-    return matches
-
-
-def _expression(expression: Obj, labels: Obj) -> bool:
-    key, values = expression["key"], expression.get("values") or []
-    operators = {
-        "In": labels.get(key) in values,
-        "NotIn": labels.get(key) not in values,
-        "Exists": key in labels,
-        "DoesNotExist": key not in labels,
-    }
-    return operators.get(expression["operator"], False)
 
 
 def _split(selector: str) -> list[str]:
@@ -103,7 +62,7 @@ def _field_requirement(part: str, resource: str) -> Test:
     if not found:
         raise ApiError(400, f"invalid selector: '{part}'; can't understand '{part}'")
     path, operator, value = found.groups()
-    if path not in _COMMON | _FIELDS.get(resource, set()):
+    if path not in {*_COMMON, *_FIELDS.get(resource, "").split()}:
         raise ApiError(400, f"field label not supported: {path}")
     return lambda obj: (_value(obj, path) == value) is (operator != "!=")
 

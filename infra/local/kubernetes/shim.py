@@ -29,9 +29,8 @@ def main(directory: str) -> None:
     os.chdir(directory)
     with open("run.json") as file:
         run: dict[str, Any] = json.load(file)
-    signal.pthread_sigmask(
-        signal.SIG_BLOCK, {signal.SIGTERM}
-    )  # until there is a handler: a stop may come at once
+    # until there is a handler: a stop may come at once
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     if claim():
         Shim(run).run()
 
@@ -133,11 +132,11 @@ class Shim:
             self._asked = False
             self._end(stop_grace())
         if self._kill_at and time.monotonic() >= self._kill_at:
-            self._kill()
+            kill_tree(self._main)
         limit = self._run["memory"]
         if limit and procinfo.memory_of([self._main, *procinfo.descendants(self._main)], limit) > limit:
             self._oom = True
-            self._kill()
+            kill_tree(self._main)
         if not cluster_is_gone(self._run["lock"]):
             self._alone_since = 0.0
         elif not self._alone_since:
@@ -151,9 +150,6 @@ class Shim:
         until = time.monotonic() + grace
         self._kill_at = min(self._kill_at or until, until)
 
-    def _kill(self) -> None:
-        kill_tree(self._main)
-
     def _reap(self) -> None:
         while True:
             try:
@@ -165,7 +161,7 @@ class Shim:
             if pid == self._main:
                 self._status = status
                 self._drain_until = time.monotonic() + 2
-                self._kill()  # as when the first process of a container ends
+                kill_tree(self._main)  # as when the first process of a container ends
 
     def _result(self, status: int | None) -> dict[str, Any]:
         code = os.waitstatus_to_exitcode(status or 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -110,27 +111,15 @@ def _job(job: Obj) -> list[Any]:
     state = next((word for word in order if word in on), "Running")
     if job["metadata"].get("deletionTimestamp"):
         state = "Terminating"
-    wanted = spec.get("completions")
-    goal = (
-        str(wanted)
-        if wanted is not None
-        else f"1 of {spec['parallelism']}"
-        if spec["parallelism"] > 1
-        else "1"
-    )
+    parallel = spec["parallelism"]
+    goal = str(spec.get("completions") or (f"1 of {parallel}" if parallel > 1 else 1))
     started, ended = status.get("startTime"), status.get("completionTime")
+    duration = age(started, ended) if started else ""
     containers = spec["template"]["spec"]["containers"]
     selector = ",".join(f"{k}={v}" for k, v in (spec["selector"].get("matchLabels") or {}).items())
-    return [
-        _name(job),
-        state,
-        f"{status.get('succeeded', 0)}/{goal}",
-        age(started, ended) if started else "",
-        _age(job),
-        ",".join(c["name"] for c in containers),
-        ",".join(c["image"] for c in containers),
-        selector,
-    ]
+    names, images = (",".join(c[key] for c in containers) for key in ("name", "image"))
+    done = f"{status.get('succeeded', 0)}/{goal}"
+    return [_name(job), state, done, duration, _age(job), names, images, selector]
 
 
 def _event(event: Obj) -> list[Any]:
@@ -156,90 +145,47 @@ def _event(event: Obj) -> list[Any]:
 
 def _node(node: Obj) -> list[Any]:
     ready = any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"].get("conditions", []))
-    state = ("Ready" if ready else "NotReady") + (
-        ",SchedulingDisabled" if node["spec"].get("unschedulable") else ""
-    )
+    cordoned = ",SchedulingDisabled" if node["spec"].get("unschedulable") else ""
     address = next((a["address"] for a in node["status"].get("addresses", [])), "<none>")
     info = node["status"].get("nodeInfo", {})
-    return [
-        _name(node),
-        state,
-        "<none>",
-        _age(node),
-        info.get("kubeletVersion", ""),
-        address,
-        "<none>",
-        info.get("osImage", ""),
-        info.get("kernelVersion", ""),
-        info.get("containerRuntimeVersion", ""),
-    ]
+    known = [info.get(key, "") for key in ("osImage", "kernelVersion", "containerRuntimeVersion")]
+    state = ("Ready" if ready else "NotReady") + cordoned
+    return [_name(node), state, "<none>", _age(node), info.get("kubeletVersion", ""), address, *known]
 
 
 def _claim(claim: Obj) -> list[Any]:
     spec, status = claim["spec"], claim.get("status") or {}
-    short = {
-        "ReadWriteOnce": "RWO",
-        "ReadOnlyMany": "ROX",
-        "ReadWriteMany": "RWX",
-        "ReadWriteOncePod": "RWOP",
-    }
-    modes = ",".join(short.get(m, m) for m in status.get("accessModes", []))
-    return [
-        _name(claim),
-        status.get("phase", ""),
-        spec.get("volumeName", ""),
-        status.get("capacity", {}).get("storage"),
-        modes,
-        spec.get("storageClassName", ""),
-        "<unset>",
-        _age(claim),
-        "Filesystem",
-    ]
+    modes = ",".join("".join(re.findall("[A-Z]", mode)) for mode in status.get("accessModes", []))
+    capacity = status.get("capacity", {}).get("storage")
+    return [status.get("phase", ""), spec.get("volumeName", ""), capacity, modes, "", "<unset>"]
 
 
 def _service(service: Obj) -> list[Any]:
     spec = service.get("spec") or {}
     ports = ",".join(f"{p['port']}/{p.get('protocol', 'TCP')}" for p in spec.get("ports") or []) or "<none>"
-    selector = ",".join(f"{k}={v}" for k, v in (spec.get("selector") or {}).items()) or "<none>"
-    return [
-        _name(service),
-        spec.get("type", "ClusterIP"),
-        spec.get("clusterIP", "<none>"),
-        "<none>",
-        ports,
-        _age(service),
-        selector,
-    ]
+    return [spec.get("type", "ClusterIP"), spec.get("clusterIP", "<none>"), "<none>", ports]
+
+
+def _size(obj: Obj, *fields: str) -> int:
+    return sum(len(obj.get(field) or {}) for field in fields)
+
+
+def _simple(columns: str, cells: Row) -> tuple[str, Row]:
+    """Between the name and the age."""
+    return f"Name {columns} Age", lambda o: [_name(o), *cells(o), _age(o)]
 
 
 _TABLES: dict[Resource, tuple[str, Row]] = {
     PODS: ("Name Ready Status Restarts Age IP* Node* Nominated_Node* Readiness_Gates*", _pod),
     JOBS: ("Name Status Completions Duration Age Containers* Images* Selector*", _job),
     EVENTS: ("Last_Seen Type Reason Object Subobject* Source* Message First_Seen* Count* Name*", _event),
-    NODES: (
-        "Name Status Roles Age Version Internal-IP* External-IP* OS-Image* Kernel-Version* "
-        "Container-Runtime*",
-        _node,
-    ),
-    NAMESPACES: ("Name Status Age", lambda o: [_name(o), o["status"]["phase"], _age(o)]),
-    CLAIMS: (
-        "Name Status Volume Capacity Access_Modes StorageClass VolumeAttributesClass Age VolumeMode*",
-        _claim,
-    ),
-    CONFIGMAPS: (
-        "Name Data+ Age",
-        lambda o: [_name(o), len(o.get("data") or {}) + len(o.get("binaryData") or {}), _age(o)],
-    ),
-    SECRETS: ("Name Type Data+ Age", lambda o: [_name(o), o.get("type"), len(o.get("data") or {}), _age(o)]),
-    SERVICES: ("Name Type Cluster-IP External-IP Port(s) Age Selector*", _service),
-    PRIORITIES: (
-        "Name Value+ Global-Default Age PreemptionPolicy*",
-        lambda o: [
-            _name(o),
-            o.get("value"),
-            str(bool(o.get("globalDefault"))).lower(),
-            _age(o),
-            o.get("preemptionPolicy"),
-        ],
+    NODES: ("Name Status Roles Age Version Internal-IP* OS-Image* Kernel-Version* Container-Runtime*", _node),
+    NAMESPACES: _simple("Status", lambda o: [o["status"]["phase"]]),
+    CLAIMS: _simple("Status Volume Capacity Access_Modes StorageClass VolumeAttributesClass", _claim),
+    CONFIGMAPS: _simple("Data+", lambda o: [_size(o, "data", "binaryData")]),
+    SECRETS: _simple("Type Data+", lambda o: [o.get("type"), _size(o, "data")]),
+    SERVICES: _simple("Type Cluster-IP External-IP Port(s)", _service),
+    PRIORITIES: _simple(
+        "Value+ Global-Default", lambda o: [o.get("value"), str(bool(o.get("globalDefault"))).lower()]
     ),
 }
