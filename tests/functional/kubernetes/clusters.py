@@ -169,6 +169,14 @@ class Space:
         }
         self.batch.create_namespaced_job(self.name, body)
 
+    def run_twice(self, name: str) -> None:
+        """A Job whose container says "run" and fails, and the second time stays."""
+        stays = "trap 'exit 0' TERM; while true; do sleep 0.1; done"
+        script = f"if [ -e /s/tried ]; then {stays}; fi; touch /s/tried; echo run; exit 1"
+        pod = {"restartPolicy": "OnFailure", "volumes": [{"name": "s", "emptyDir": {}}]}
+        container = {"volumeMounts": [{"name": "s", "mountPath": "/s"}]}
+        self.run(name, "sh", "-c", script, spec={"backoffLimit": 3}, pod=pod, container=container)
+
     def job(self, name: str) -> Any:
         return self.batch.read_namespaced_job(name, self.name)
 

@@ -116,8 +116,7 @@ def test_a_failure_policy_decides_by_exit_code(space: Space, action: str, reason
 
 
 def test_restarts_on_failure_happen_in_the_same_pod(space: Space) -> None:
-    pod = {"restartPolicy": "OnFailure"}
-    space.run("again", "sh", "-c", "echo run; exit 1", spec={"backoffLimit": 3}, pod=pod)
+    space.run_twice("again")
     started = wait_for(lambda: [p for p in space.pods("again") if restarts(p)], what="a restart")
     assert len(started) == 1
 

@@ -74,8 +74,7 @@ def test_describe_shows_state_and_events(space: Space) -> None:
 
 
 def test_logs_of_the_run_before(space: Space) -> None:
-    pod = {"restartPolicy": "OnFailure"}
-    space.run("again", "sh", "-c", "echo run; exit 1", spec={"backoffLimit": 3}, pod=pod)
+    space.run_twice("again")
 
     def previous() -> bool:
         return kubectl(space, "logs", "job/again", "--previous", "-c", "main", check=False) == "run\n"
