@@ -130,20 +130,13 @@ def status_of(
         status["initContainerStatuses"] = [s.status(init=True) for s in init]
     if phase == "Failed" and reason:
         status |= {"reason": reason, "message": message}
-    ready, initialized = (
-        all(s.running for s in main),
-        all(s.terminated and not s.terminated["exitCode"] for s in init),
-    )
-    conditions = _conditions(
-        old.get("conditions") or [], phase, over=over, ready=ready, initialized=initialized
-    )
+    ready = all(s.running for s in main)
+    initialized = all(s.terminated and not s.terminated["exitCode"] for s in init)
+    before = old.get("conditions") or []
+    conditions = _conditions(before, phase, over=over, ready=ready, initialized=initialized)
     if phase == "Failed" and reason in ("NodeShutdown", "Evicted"):
-        target = {
-            "type": "DisruptionTarget",
-            "status": "True",
-            "reason": "TerminationByKubelet",
-            "message": message,
-        }
+        target = {"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet"}
+        target["message"] = message
         conditions = with_condition(conditions, target)
     return {**status, "conditions": conditions}
 
