@@ -39,7 +39,7 @@ token: .venv/.local-stamp ## print a token: TENANT=acme ROLES=member [TTL=second
 test: .venv/.dev-stamp .venv-ministack/.stamp ## the whole suite (TESTS=tests/unit for a part)
 	@$(PY) -m pytest -m "not cluster" $(TESTS)
 
-test-cluster: .venv/.dev-stamp ## the cluster tests against a real Kubernetes (KUBECONFIG)
+test-cluster: .venv/.dev-stamp .venv-ministack/.stamp ## the cluster tests against a real Kubernetes (KUBECONFIG)
 	@[ -n "$$KUBECONFIG" ] || { echo "set KUBECONFIG to the cluster that the tests are to run on" >&2; exit 2; }
 	@$(PY) -m pytest -m cluster $(TESTS)
 

@@ -176,6 +176,7 @@ def test_what_exec_started_ends_when_the_cluster_is_killed(fresh: Fresh) -> None
     assert all(start_of(process) for process in processes)
     cluster.end(signal.SIGKILL)
     wait_for(lambda: not any(map(start_of, processes)), what="the processes to end")
+    cluster.start()  # and ends the container with it
 
 
 def test_a_watch_from_before_a_restart_is_gone(fresh: Fresh) -> None:
