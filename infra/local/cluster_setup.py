@@ -1,4 +1,5 @@
-"""Does for a local cluster what an admin does for a real one: priority classes, a namespace per tenant."""
+"""Does for a local cluster what an admin does for a real one: priority classes, a namespace per tenant, and
+on the embedded cluster the role that Trainyard's functions have."""
 
 from __future__ import annotations
 
@@ -13,9 +14,10 @@ import yaml
 from chalicelib.cluster.api import AlreadyExists, KubernetesApi
 from chalicelib.errors import ClusterRejected, ClusterUnavailable
 from chalicelib.settings import Settings
-from infra.local.config import REPO
+from infra.local.config import REPO, Local
 
 PRIORITY_CLASSES = REPO / "infra" / "kubernetes" / "priority-classes.yaml"
+ROLE = REPO / "infra" / "kubernetes" / "rbac.yaml"
 KNOWN_SECONDS = 300.0
 # A cluster that does not answer may take its whole timeout to say so; the outbox is not to wait each time.
 REST_SECONDS = 10.0
@@ -28,6 +30,7 @@ class Api(Protocol):
     """What is needed of a cluster's API."""
 
     def create(self, path: str, body: Mapping[str, Any]) -> Any: ...
+    def patch(self, path: str, body: Mapping[str, Any]) -> None: ...
 
 
 class ClusterSetup:
@@ -36,11 +39,11 @@ class ClusterSetup:
     def __init__(
         self,
         settings: Settings,
-        connect: Callable[[Mapping[str, str]], Api] | None = None,
+        connect: Callable[[Mapping[str, str]], Api],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
-        self._connect = connect or _connector(settings.cluster_timeout_seconds)
+        self._connect = connect
         self._clock = clock
         self._apis: dict[str, Api] = {}
         self._known: dict[tuple[str, str], float] = {}  # (cluster, namespace) → until when we believe it
@@ -99,13 +102,26 @@ class ClusterSetup:
         return self._apis[cluster]
 
 
-def _connector(timeout_seconds: float) -> Callable[[Mapping[str, str]], Api]:
-    def connect(cluster: Mapping[str, str]) -> Api:
-        return KubernetesApi.from_kubeconfig(
-            cluster.get("kubeconfig"), cluster.get("context"), timeout_seconds
-        )
+def as_admin(local: Local, timeout_seconds: float) -> Callable[[Mapping[str, str]], KubernetesApi]:
+    """Connects to a configured cluster; to the embedded one as its admin."""
+
+    def connect(cluster: Mapping[str, str]) -> KubernetesApi:
+        path = cluster.get("kubeconfig")
+        if path == local.service_kubeconfig:
+            path = local.kubeconfig
+        return KubernetesApi.from_kubeconfig(path, cluster.get("context"), timeout_seconds)
 
     return connect
+
+
+def grant_role(api: Api) -> None:
+    """Apply infra/kubernetes/rbac.yaml, also over an older one."""
+    for body in _documents(ROLE):
+        path = f"/apis/{body['apiVersion']}/{body['kind'].lower()}s"
+        try:
+            api.create(path, body)
+        except AlreadyExists:
+            api.patch(f"{path}/{body['metadata']['name']}", body)
 
 
 def _documents(file: Path) -> list[dict[str, Any]]:

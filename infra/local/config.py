@@ -22,6 +22,7 @@ AWS_SECRET = "test"
 ISSUER = "trainyard-local"
 AUDIENCE = "trainyard"
 DEFAULT_TENANT = "demo"
+SERVICE_USER = "trainyard"  # and its group
 
 
 class BadConfig(ValueError):
@@ -57,6 +58,12 @@ class Local:
     @property
     def kubeconfig(self) -> str:
         return self.given_kubeconfig or str(self.kubernetes_state / "kubeconfig")
+
+    @property
+    def service_kubeconfig(self) -> str:
+        """What Trainyard's own functions sign in with: on the embedded cluster as the user `trainyard`, who
+        may do what infra/kubernetes/rbac.yaml allows and no more."""
+        return self.given_kubeconfig or str(self.kubernetes_state / f"kubeconfig-{SERVICE_USER}")
 
     @property
     def kubernetes_state(self) -> Path:
@@ -158,7 +165,7 @@ def service_environment(
         "KUBECONFIG": local.kubeconfig,
         "TRAINYARD_JOBS_TABLE": jobs_table,
         "TRAINYARD_CLUSTERS": environ.get("TRAINYARD_CLUSTERS")
-        or json.dumps({"default": {"kubeconfig": local.kubeconfig}}),
+        or json.dumps({"default": {"kubeconfig": local.service_kubeconfig}}),
         "TRAINYARD_JWT_ISSUER": ISSUER,
         "TRAINYARD_JWT_AUDIENCE": AUDIENCE,
         "TRAINYARD_JWKS_URL": local.jwks_file.as_uri(),

@@ -28,7 +28,7 @@ from chalicelib.settings import Settings, load
 from chalicelib.triggers.schedule import sync
 from chalicelib.triggers.stream import outbox
 from infra.local import config, ministack, template
-from infra.local.cluster_setup import ClusterSetup
+from infra.local.cluster_setup import ClusterSetup, as_admin, grant_role
 from infra.local.config import Local
 from infra.local.delivery import Policy, Record, Verdict, dead_letter
 from infra.local.schedule import Context, Schedule
@@ -188,7 +188,10 @@ def _await_stream(pump: Pump, stopping: threading.Event) -> None:
 def _build(local: Local, settings: Settings, stopping: threading.Event) -> tuple[Pump, Schedule]:
     schedule = Schedule("sync", sync, stopping, timeout_seconds=SYNC_TIMEOUT_SECONDS)
     bootstrap.use_kick(schedule.kick)
-    setup = ClusterSetup(settings)
+    connect = as_admin(local, settings.cluster_timeout_seconds)
+    if local.embedded_cluster:
+        grant_role(connect({"kubeconfig": local.kubeconfig}))
+    setup = ClusterSetup(settings, connect)
     setup.ensure_priority_classes()
     mapping = template.stream_mapping(template.read(config.RESOURCES))
     pump = Pump(local, settings.jobs_table, mapping, outbox, setup.ensure_namespaces, schedule.kick)

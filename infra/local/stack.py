@@ -127,6 +127,7 @@ def _kubernetes(local: Local, environ: Mapping[str, str]) -> Component:
         *("--node-gpu", local.node_gpu),
         *("--volumes", str(local.volumes)),
         *("--image-path", config.image_path()),
+        *("--user", f"{config.SERVICE_USER}={config.SERVICE_USER}"),
     ]
     if grace := environ.get("TRAINYARD_ORPHAN_GRACE_SECONDS"):
         argv += ["--orphan-grace", grace]

@@ -11,11 +11,19 @@ import pytest
 from chalicelib.cluster.api import AlreadyExists
 from chalicelib.errors import ClusterRejected, ClusterUnavailable
 from chalicelib.settings import Settings, load
-from infra.local.cluster_setup import KNOWN_SECONDS, REST_SECONDS, ClusterSetup
+from infra.local.cluster_setup import KNOWN_SECONDS, REST_SECONDS, ClusterSetup, grant_role
 
 POOLS = {
     "default": {"cluster": "home"},
     "shared": {"cluster": "away", "namespace": "training"},
+}
+
+
+PLURALS = {
+    "Namespace": "/api/v1/namespaces",
+    "PriorityClass": "/apis/scheduling.k8s.io/v1/priorityclasses",
+    "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+    "ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
 }
 
 
@@ -24,21 +32,26 @@ class FakeCluster:
 
     def __init__(self) -> None:
         self.calls = 0
-        self.names: list[str] = []
+        self.objects: list[tuple[str, str]] = []  # kind and name
+        self.patched: list[str] = []
         self.trouble: Exception | None = None
 
     def create(self, path: str, body: Mapping[str, Any]) -> None:
         self.calls += 1
         if self.trouble:
             raise self.trouble
-        if body["metadata"]["name"] in self.names:
+        if (body["kind"], body["metadata"]["name"]) in self.objects:
             raise AlreadyExists
-        assert path.endswith("namespaces" if body["kind"] == "Namespace" else "priorityclasses")
-        self.names.append(body["metadata"]["name"])
+        assert path.endswith(PLURALS[body["kind"]])
+        self.objects.append((body["kind"], body["metadata"]["name"]))
+
+    def patch(self, path: str, body: Mapping[str, Any]) -> None:
+        assert path == f"{PLURALS[body['kind']]}/{body['metadata']['name']}"
+        self.patched.append(body["kind"])
 
     @property
     def namespaces(self) -> list[str]:
-        return [name for name in self.names if not name.startswith("trainyard-") or not name[-1].isdigit()]
+        return [name for kind, name in self.objects if kind == "Namespace"]
 
 
 class World:
@@ -87,14 +100,14 @@ def test_it_is_made_in_the_pools_own_cluster_under_the_pools_own_name(world: Wor
 
 def test_one_that_a_job_misses_is_made_again_at_once(world: World) -> None:
     world.setup.ensure_namespaces([record("acme")])
-    world.home.names.remove("trainyard-acme")
+    world.home.objects.remove(("Namespace", "trainyard-acme"))
     world.setup.ensure_namespaces([record("acme", reason="NamespaceMissing")])
     assert world.home.namespaces == ["trainyard-acme"]
 
 
 def test_one_that_was_there_long_ago_is_looked_after_again(world: World) -> None:
     world.setup.ensure_namespaces([record("acme")])
-    world.home.names.remove("trainyard-acme")
+    world.home.objects.remove(("Namespace", "trainyard-acme"))
     world.now += KNOWN_SECONDS + 1
     world.setup.ensure_namespaces([record("acme")])
     assert world.home.namespaces == ["trainyard-acme"]
@@ -116,7 +129,7 @@ def test_a_clusters_trouble_is_not_the_pumps_and_is_left_alone_for_a_while(
 
 def test_priority_classes_come_first_and_once(world: World) -> None:
     world.setup.ensure_namespaces([record("acme")])
-    assert world.home.names[:11] == [f"trainyard-{level}" for level in range(11)]
+    assert world.home.objects[:11] == [("PriorityClass", f"trainyard-{level}") for level in range(11)]
     calls = world.home.calls
     world.setup.ensure_priority_classes()
     assert world.home.calls == calls
@@ -133,3 +146,11 @@ def test_priority_classes_come_first_and_once(world: World) -> None:
 def test_what_is_no_new_job_makes_nothing(world: World, image: Any) -> None:
     world.setup.ensure_namespaces([{"dynamodb": {"NewImage": image} if image else {}}])
     assert world.home.namespaces == []
+
+
+def test_the_role_is_granted_and_an_older_one_brought_up_to_date() -> None:
+    cluster = FakeCluster()
+    grant_role(cluster)
+    assert cluster.patched == []
+    grant_role(cluster)
+    assert cluster.patched == ["ClusterRole", "ClusterRoleBinding"]

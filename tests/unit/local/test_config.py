@@ -54,7 +54,7 @@ def test_the_services_read_what_they_are_told(tmp_path: Path) -> None:
     local = config.load({"TRAINYARD_HOME": str(tmp_path)})
     read = settings.load(config.service_environment(local, "the-table", {}))
     assert read.jobs_table == "the-table"
-    assert read.clusters == {"default": {"kubeconfig": str(tmp_path / "kubernetes" / "kubeconfig")}}
+    assert read.clusters == {"default": {"kubeconfig": str(tmp_path / "kubernetes" / "kubeconfig-trainyard")}}
     assert read.jwks_url == f"file://{tmp_path}/keys/jwks.json"
 
 
