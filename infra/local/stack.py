@@ -221,7 +221,8 @@ def _write_variables(local: Local) -> dict[str, str]:
 @contextmanager
 def _alone(local: Local) -> Iterator[None]:
     """One `up` or `down` at a time for a folder."""
-    local.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    local.home.mkdir(parents=True, exist_ok=True)
+    local.home.chmod(0o700)  # jobs' environments, keys and logs are in it
     local.run.mkdir(parents=True, exist_ok=True)
     with Path(local.run / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
