@@ -16,8 +16,8 @@ def test_a_process_starts_soon_after_its_job_is_created(space: Space) -> None:
 
 def test_a_retry_that_succeeds_completes_the_job(space: Space) -> None:
     folder = space.claim("work")
-    script = "if [ -e /work/tried ]; then exit 0; fi; touch /work/tried; exit 1"
-    pod, container = mounted("work", "/work")
+    script = "if [ -e /data/tried ]; then exit 0; fi; touch /data/tried; exit 1"
+    pod, container = mounted("work", "/data")
     space.run("second", "sh", "-c", script, spec={"backoffLimit": 1}, pod=pod, container=container)
     assert space.ended("second").type == "Complete"
     assert (folder / "tried").exists()
@@ -28,8 +28,8 @@ def test_a_retry_that_succeeds_completes_the_job(space: Space) -> None:
 def test_a_failure_policy_can_ignore_exit_codes(space: Space) -> None:
     folder = space.claim("work")
     rule = {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [7]}}
-    pod, container = mounted("work", "/work")
-    script = "[ -e /work/x ] || { touch /work/x; exit 7; }"
+    pod, container = mounted("work", "/data")
+    script = "[ -e /data/x ] || { touch /data/x; exit 7; }"
     spec = {"podFailurePolicy": {"rules": [rule]}}
     space.run("flaky", "sh", "-c", script, spec=spec, pod=pod, container=container)
     assert space.ended("flaky").type == "Complete"

@@ -118,8 +118,8 @@ def test_a_polite_process_ends_with_143(space: Space) -> None:
 
 def test_children_that_left_the_group_die_with_their_container(space: Space) -> None:
     folder = space.claim("work")
-    pod, container = mounted("work", "/work")
-    escape = "setsid sh -c 'echo $$$$ > /work/pid; sleep 100' & while [ ! -s /work/pid ]; do sleep 0.02; done"
+    pod, container = mounted("work", "/data")
+    escape = "setsid sh -c 'echo $$$$ > /data/pid; sleep 100' & while [ ! -s /data/pid ]; do sleep 0.02; done"
     space.run("escape", "sh", "-c", escape, pod=pod, container=container)
     assert space.ended("escape").type == "Complete"
     assert not start_of(int((folder / "pid").read_text()))

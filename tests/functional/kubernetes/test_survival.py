@@ -18,14 +18,14 @@ from infra.local.kubernetes.procinfo import start_of
 from tests.functional.kubernetes.clusters import ROOT, EmbeddedCluster, Space, Watch, mounted, wait_for
 
 Fresh = Callable[..., EmbeddedCluster]
-ONCE = "echo run >> /work/runs; while [ ! -e /work/go ]; do sleep 0.05; done; echo done"
+ONCE = "echo run >> /data/runs; while [ ! -e /data/go ]; do sleep 0.05; done; echo done"
 
 
 def test_a_job_goes_on_through_a_kill_and_runs_once(fresh: Fresh) -> None:
     cluster = fresh()
     space = Space(cluster)
     folder = space.claim("work")
-    pod, container = mounted("work", "/work")
+    pod, container = mounted("work", "/data")
     for name in ("outlives", "ends-alone"):
         space.run(
             name,
@@ -57,12 +57,12 @@ def test_kills_in_the_middle_of_many_starts_lose_and_double_nothing(fresh: Fresh
     cluster = fresh()
     space = Space(cluster)
     folder = space.claim("work")
-    pod, container = mounted("work", "/work")
+    pod, container = mounted("work", "/data")
     space.run(
         "many",
         "sh",
         "-c",
-        "echo $JOB_COMPLETION_INDEX >> /work/runs; sleep 0.1",
+        "echo $JOB_COMPLETION_INDEX >> /data/runs; sleep 0.1",
         pod=pod,
         container=container,
         spec={"completionMode": "Indexed", "completions": 30, "parallelism": 10},
@@ -90,13 +90,13 @@ def test_containers_end_when_their_cluster_stays_away(fresh: Fresh) -> None:
     cluster = fresh("--orphan-grace", "0.5")
     space = Space(cluster)
     folder = space.claim("work")
-    pod, container = mounted("work", "/work")
+    pod, container = mounted("work", "/data")
     rule = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}
     space.run(
         "left",
         "sh",
         "-c",
-        "echo run >> /work/runs; [ $(wc -l < /work/runs) -gt 1 ] || sleep 100",
+        "echo run >> /data/runs; [ $(wc -l < /data/runs) -gt 1 ] || sleep 100",
         pod=pod,
         container=container,
         spec={"podFailurePolicy": {"rules": [rule]}},
@@ -121,9 +121,9 @@ def test_a_clean_stop_ends_all_processes_and_the_job_is_run_again(fresh: Fresh, 
     cluster = fresh()
     space = Space(cluster)
     folder = space.claim("work")
-    pod, container = mounted("work", "/work")
+    pod, container = mounted("work", "/data")
     rule = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}
-    script = f"echo $$$$ >> /work/runs; [ $(wc -l < /work/runs) -gt 1 ] && exit; {wait}"
+    script = f"echo $$$$ >> /data/runs; [ $(wc -l < /data/runs) -gt 1 ] && exit; {wait}"
     space.run(
         "stopped",
         "sh",
@@ -150,8 +150,8 @@ def test_a_killed_shim_fails_its_container_and_leaves_no_process(fresh: Fresh) -
     cluster = fresh()
     space = Space(cluster)
     folder = space.claim("work")
-    pod, container = mounted("work", "/work")
-    space.run("shimless", "sh", "-c", "echo $$$$ > /work/pid; exec sleep 100", pod=pod, container=container)
+    pod, container = mounted("work", "/data")
+    space.run("shimless", "sh", "-c", "echo $$$$ > /data/pid; exec sleep 100", pod=pod, container=container)
     uid = space.running("shimless").metadata.uid
     attempt = cluster.state / "pods" / uid / "containers" / "main" / "0"
     process = int(wait_for(lambda: (folder / "pid").exists() and (folder / "pid").read_text()))
@@ -165,10 +165,10 @@ def test_what_exec_started_ends_when_the_cluster_is_killed(fresh: Fresh) -> None
     cluster = fresh()
     space = Space(cluster)
     folder = space.claim("work")
-    pod, container = mounted("work", "/work")
+    pod, container = mounted("work", "/data")
     space.run("up", "sleep", "100", pod=pod, container=container)
     name = space.running("up").metadata.name
-    command = ["sh", "-c", "setsid sleep 1000 & echo $! > /work/left; echo $$ > /work/main; exec sleep 1000"]
+    command = ["sh", "-c", "setsid sleep 1000 & echo $! > /data/left; echo $$ > /data/main; exec sleep 1000"]
     connect = space.core.connect_get_namespaced_pod_exec
     stream(connect, name, space.name, command=command, stdout=True, _preload_content=False)
     wait_for(lambda: (folder / "main").exists() and (folder / "main").read_text())

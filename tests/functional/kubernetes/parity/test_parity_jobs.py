@@ -1,4 +1,4 @@
-"""Jobs as https://kubernetes.io/docs/concepts/workloads/controllers/job/ describes them."""
+"""Jobs as https://kubernetes.io/docs/concepts/dataloads/controllers/job/ describes them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_failures_are_retried_up_to_the_limit(space: Space) -> None:
 
 
 def test_an_indexed_job_gives_each_pod_its_index(space: Space) -> None:
-    """https://kubernetes.io/docs/concepts/workloads/controllers/job/#completion-mode"""
+    """https://kubernetes.io/docs/concepts/dataloads/controllers/job/#completion-mode"""
     space.cluster.needs(22, "an Indexed Job")
     script = "echo $JOB_COMPLETION_INDEX $(hostname)"
     spec = {"completionMode": "Indexed", "completions": 3, "parallelism": 3}
@@ -75,7 +75,7 @@ def test_parallelism_bounds_how_many_run_at_once(space: Space) -> None:
 
 
 def test_without_completions_one_success_is_enough(space: Space) -> None:
-    """https://kubernetes.io/docs/concepts/workloads/controllers/job/#parallel-jobs (a work queue)"""
+    """https://kubernetes.io/docs/concepts/dataloads/controllers/job/#parallel-jobs (a work queue)"""
     space.run("queue", "true", spec={"parallelism": 2})
     assert space.ended("queue").type == "Complete"
     assert space.job("queue").spec.completions is None

@@ -190,7 +190,7 @@ def test_a_status_is_written_apart_from_the_rest(space: Space) -> None:
 
 
 def test_a_finalizer_holds_an_object_back(space: Space) -> None:
-    """https://kubernetes.io/docs/concepts/overview/working-with-objects/finalizers/"""
+    """https://kubernetes.io/docs/concepts/overview/dataing-with-objects/finalizers/"""
     held = config_map("held")
     held["metadata"]["finalizers"] = ["example.com/hold"]
     space.core.create_namespaced_config_map(space.name, held)

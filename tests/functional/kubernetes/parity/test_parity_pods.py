@@ -1,4 +1,4 @@
-"""Pods and their containers: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/."""
+"""Pods and their containers: https://kubernetes.io/docs/concepts/dataloads/pods/pod-lifecycle/."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_the_termination_message_is_what_the_container_wrote(space: Space) -> No
 
 
 def test_deleting_a_pod_sends_term_and_kills_after_the_grace_period(space: Space) -> None:
-    """https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination"""
+    """https://kubernetes.io/docs/concepts/dataloads/pods/pod-lifecycle/#pod-termination"""
     space.run("stubborn", "sh", "-c", STUBBORN, pod={"terminationGracePeriodSeconds": 2})
     pod = space.running("stubborn")
     wait_for(lambda: "up" in space.log(pod))
@@ -147,7 +147,7 @@ def test_an_image_that_cannot_be_pulled_is_told(space: Space) -> None:
 
 
 def test_init_containers_run_first_and_their_failure_is_the_pods(space: Space) -> None:
-    """https://kubernetes.io/docs/concepts/workloads/pods/init-containers/"""
+    """https://kubernetes.io/docs/concepts/dataloads/pods/init-containers/"""
     volume, mount = scratch("s", "/scratch")
     image = {"image": space.cluster.image, "imagePullPolicy": "IfNotPresent"}
     init = {"name": "setup", **image, "command": ["sh", "-c", "echo ready > /scratch/x"]}
@@ -251,7 +251,7 @@ def test_a_pods_own_deadline_ends_it(space: Space) -> None:
 
 
 def test_a_pods_conditions_follow_its_containers(space: Space) -> None:
-    """https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-conditions"""
+    """https://kubernetes.io/docs/concepts/dataloads/pods/pod-lifecycle/#pod-conditions"""
     space.run("short", "sleep", "1")
     name = space.pod("short").metadata.name
     seen = []
