@@ -24,6 +24,7 @@ from chalicelib.errors import (
     PoolMissing,
     StaleRecord,
     StoreUnavailable,
+    TrainyardError,
 )
 from chalicelib.services.placement import pool_of
 from chalicelib.services.ports import Clock, Clusters, JobStore
@@ -92,7 +93,7 @@ class Reconciler:
         self._apply(decision, pool_id)
         return decision
 
-    def note(self, job: Job, error: ClusterUnavailable) -> None:
+    def note(self, job: Job, error: TrainyardError) -> None:
         """Let a job that waits for its cluster say so. Raises StaleRecord."""
         self._save(job, **_waits_because(error))
 
@@ -153,11 +154,11 @@ def wants_work(job: Job) -> bool:
 
 
 def is_to_be_submitted(job: Job) -> bool:
-    """Whether the record is new, as far as it knows."""
+    """Whether the job is yet to be handed to the cluster, as far as its record knows."""
     return job.status == Status.PENDING and job.submitted_at is None and not job.is_deleted
 
 
-def _waits_because(error: ClusterUnavailable) -> dict[str, Any]:
+def _waits_because(error: TrainyardError) -> dict[str, Any]:
     """The reason that a job waits for its cluster. Its words stay the same from try to try: no new writes."""
     match error:
         case NamespaceMissing():

@@ -17,7 +17,13 @@ from chalicelib.domain.decide import Nothing
 from chalicelib.domain.job import Job
 from chalicelib.domain.observed import Workload
 from chalicelib.domain.pools import Pool
-from chalicelib.errors import ClusterRejected, ClusterUnavailable, StaleRecord, StoreUnavailable
+from chalicelib.errors import (
+    ClusterRejected,
+    ClusterUnavailable,
+    StaleRecord,
+    StoreUnavailable,
+    TrainyardError,
+)
 from chalicelib.services.placement import pool_of
 from chalicelib.services.ports import Clock, Clusters, JobStore
 from chalicelib.services.reconcile import Reconciler, is_to_be_submitted
@@ -145,13 +151,12 @@ class Sync:
             return {}
         return {job_id: known.get(job_id) for job_id in job_ids}
 
-    def _tell(self, records: Iterable[Job], error: ClusterUnavailable | ClusterRejected) -> None:
+    def _tell(self, records: Iterable[Job], error: TrainyardError) -> None:
         """Jobs that wait for a cluster that cannot be looked at say so."""
-        trouble = error if isinstance(error, ClusterUnavailable) else ClusterUnavailable(str(error))
         for job in records:
             if is_to_be_submitted(job):
                 with suppress(StaleRecord):
-                    self._reconciler.note(job, trouble)
+                    self._reconciler.note(job, error)
 
     def _settle(self, job: Job | None, observed: Workload | None, pool_id: str, down: set[str]) -> bool:
         """Settle one job; True when there was nothing to do. One job's trouble is not another's."""

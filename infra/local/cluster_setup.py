@@ -114,14 +114,19 @@ def as_admin(local: Local, timeout_seconds: float) -> Callable[[Mapping[str, str
     return connect
 
 
-def grant_role(api: Api) -> None:
-    """Apply infra/kubernetes/rbac.yaml, also over an older one."""
-    for body in _documents(ROLE):
-        path = f"/apis/{body['apiVersion']}/{body['kind'].lower()}s"
-        try:
-            api.create(path, body)
-        except AlreadyExists:
-            api.patch(f"{path}/{body['metadata']['name']}", body)
+def grant_role(connect: Callable[[], Api]) -> None:
+    """Apply infra/kubernetes/rbac.yaml, also over an older one. A cluster that does not answer keeps the role
+    that it was given when it first did."""
+    try:
+        api = connect()
+        for body in _documents(ROLE):
+            path = f"/apis/{body['apiVersion']}/{body['kind'].lower()}s"
+            try:
+                api.create(path, body)
+            except AlreadyExists:
+                api.patch(f"{path}/{body['metadata']['name']}", body)
+    except (ClusterUnavailable, ClusterRejected) as error:
+        log.warning("the role of %s was not applied: %s", ROLE.name, error)
 
 
 def _documents(file: Path) -> list[dict[str, Any]]:

@@ -190,7 +190,7 @@ def _build(local: Local, settings: Settings, stopping: threading.Event) -> tuple
     bootstrap.use_kick(schedule.kick)
     connect = as_admin(local, settings.cluster_timeout_seconds)
     if local.embedded_cluster:
-        grant_role(connect({"kubeconfig": local.kubeconfig}))
+        grant_role(lambda: connect({"kubeconfig": local.kubeconfig}))
     setup = ClusterSetup(settings, connect)
     setup.ensure_priority_classes()
     mapping = template.stream_mapping(template.read(config.RESOURCES))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ pytest.register_assert_rewrite(
     "tests.unit.store.records", "tests.unit.store.lists", "tests.unit.store.totals"
 )
 
-from tests.unit.store.support import Bench, create_table  # noqa: E402
+from tests.unit.store.benches import bench, new_bench  # noqa: E402, F401 (fixtures)
 
 
 @pytest.fixture(scope="session")
@@ -49,25 +48,6 @@ def client(local: Local) -> Any:
         for name, value in config.aws_environment(local, {}).items():
             environment.setenv(name, value)
         return dynamo_client()
-
-
-@pytest.fixture(scope="session")
-def new_bench(client: Any) -> Callable[[], Bench]:
-    """Makes a store on another empty table."""
-
-    def make() -> Bench:
-        name = f"jobs-{uuid.uuid4().hex}"
-        create_table(client, name)
-        return Bench(client, name)
-
-    return make
-
-
-@pytest.fixture
-def bench(client: Any, new_bench: Callable[[], Bench]) -> Iterator[Bench]:
-    bench = new_bench()
-    yield bench
-    client.delete_table(TableName=bench.table)
 
 
 def _free_port() -> str:

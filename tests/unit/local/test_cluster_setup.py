@@ -150,7 +150,15 @@ def test_what_is_no_new_job_makes_nothing(world: World, image: Any) -> None:
 
 def test_the_role_is_granted_and_an_older_one_brought_up_to_date() -> None:
     cluster = FakeCluster()
-    grant_role(cluster)
+    grant_role(lambda: cluster)
     assert cluster.patched == []
-    grant_role(cluster)
+    grant_role(lambda: cluster)
     assert cluster.patched == ["ClusterRole", "ClusterRoleBinding"]
+
+
+def test_a_cluster_that_does_not_answer_keeps_the_role_it_has() -> None:
+    cluster = FakeCluster()
+    cluster.trouble = ClusterUnavailable("down")
+    grant_role(lambda: cluster)
+    assert cluster.calls == 1
+    assert cluster.objects == []

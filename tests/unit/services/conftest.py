@@ -17,7 +17,8 @@ from chalicelib.services.submission import JobRequest, Submission
 from chalicelib.services.sync import Pace, Sync
 from tests.builders import NAMESPACE, POOL
 from tests.fake_cluster import FakeCluster
-from tests.unit.store.conftest import bench, client, new_bench  # noqa: F401 (fixtures)
+from tests.unit.store.benches import bench, new_bench  # noqa: F401 (fixtures)
+from tests.unit.store.conftest import client  # noqa: F401 (a fixture)
 from tests.unit.store.support import Bench, a_job
 
 POOLS = {POOL.id: POOL}
