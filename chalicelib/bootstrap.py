@@ -55,6 +55,7 @@ class Container:
         options = StoreOptions(
             table=self.settings.jobs_table,
             idempotency_seconds=self.settings.idempotency_seconds,
+            event_retention_seconds=self.settings.event_retention_days * 24 * 3600,
             counter_shards=self.settings.counter_shards,
         )
         return DynamoStore(

@@ -57,6 +57,7 @@ class Settings:
     jwks_cache_seconds: int
     counter_shards: int
     idempotency_seconds: int
+    event_retention_days: int  # how long an event of a job is kept after it last happened
     finished_job_ttl_seconds: int  # how long Kubernetes keeps a finished Job
     stop_grace_seconds: int  # SIGTERM → SIGKILL
     sync_function: str  # the sync λ's name, to kick it; empty: nothing to kick
@@ -81,6 +82,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         jwks_cache_seconds=read.whole("JWKS_CACHE_SECONDS", 300),
         counter_shards=read.whole("COUNTER_SHARDS", 8),
         idempotency_seconds=read.whole("IDEMPOTENCY_SECONDS", 24 * 3600),
+        event_retention_days=read.whole("EVENT_RETENTION_DAYS", 30),
         finished_job_ttl_seconds=read.whole("FINISHED_JOB_TTL_SECONDS", 24 * 3600),
         stop_grace_seconds=read.whole("STOP_GRACE_SECONDS", 30),
         sync_function=read.text("SYNC_FUNCTION", ""),

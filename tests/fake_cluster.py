@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from chalicelib.domain.events import Event
 from chalicelib.domain.observed import Pod, Workload
 from chalicelib.domain.pools import Pool
 from chalicelib.errors import NamespaceMissing, PodNotFound
-from chalicelib.services.ports import Event, LogTail
+from chalicelib.services.ports import LogTail
 
 
 class FakeCluster:

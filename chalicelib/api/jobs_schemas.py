@@ -15,10 +15,11 @@ from chalicelib.api.creation import CreateFields, Creation, unknown_names
 from chalicelib.api.requests import depth_errors, unknown_errors
 from chalicelib.api.responses import Dialect, Failure, timestamp
 from chalicelib.api.strict_json import Parsed
+from chalicelib.domain.events import Event
 from chalicelib.domain.job import Job, JobSpec, JobSummary
 from chalicelib.domain.states import Status
 from chalicelib.errors import FieldError, InvalidRequest
-from chalicelib.services.ports import Event, JobPage, ListQuery
+from chalicelib.services.ports import JobPage, ListQuery
 from chalicelib.settings import Settings
 
 STATUS_WORDS: Mapping[str, Status] = {status.value.capitalize(): status for status in Status}

@@ -9,6 +9,7 @@ from typing import Any
 from chalicelib.cluster import observe
 from chalicelib.cluster.api import AlreadyExists, KubernetesApi, NotFoundInCluster
 from chalicelib.domain import labels
+from chalicelib.domain.events import Event
 from chalicelib.domain.manifest import CONTAINER
 from chalicelib.domain.observed import Pod, Workload
 from chalicelib.domain.pools import Pool
@@ -19,7 +20,7 @@ from chalicelib.errors import (
     NamespaceMissing,
     PodNotFound,
 )
-from chalicelib.services.ports import Event, LogTail
+from chalicelib.services.ports import LogTail
 
 WARNINGS = 20  # Jobs without pods whose Events one list looks up
 EVENTS_OF = 20  # objects whose Events one call looks up

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from chalicelib.domain import labels
+from chalicelib.domain.events import Event
 from chalicelib.domain.manifest import CONTAINER
 from chalicelib.domain.observed import Outcome, Pod, Workload
-from chalicelib.services.ports import Event
 
 Json = Mapping[str, Any]
 
@@ -75,19 +75,17 @@ def event(value: Json) -> Event:
     """One core/v1 Event's JSON; newer writers fill `eventTime` and `series`, older ones `lastTimestamp`."""
     series = value.get("series") or {}
     about = value.get("involvedObject") or {}
-    when = (
-        series.get("lastObservedTime")
-        or value.get("lastTimestamp")
-        or value.get("eventTime")
-        or value["metadata"]["creationTimestamp"]
-    )
+    metadata = value["metadata"]
+    written = value.get("eventTime") or metadata["creationTimestamp"]
     return Event(
         type=value.get("type") or "Normal",
         reason=value.get("reason") or "",
         message=value.get("message") or "",
-        timestamp=_time(when),
+        timestamp=_time(series.get("lastObservedTime") or value.get("lastTimestamp") or written),
+        first_timestamp=_time(value.get("firstTimestamp") or written),
         count=series.get("count") or value.get("count") or 1,
         object=f"{about.get('kind', '')}/{about.get('name', '')}",
+        key=metadata["uid"],
     )
 
 

@@ -6,6 +6,7 @@ import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from chalicelib.domain.events import Event
 from chalicelib.domain.job import Job
 from chalicelib.domain.observed import Pod
 from chalicelib.domain.pools import Pool
@@ -13,7 +14,7 @@ from chalicelib.errors import PodNotFound
 from chalicelib.services.caller import Caller
 from chalicelib.services.jobs import Jobs
 from chalicelib.services.placement import pool_of
-from chalicelib.services.ports import Cluster, Clusters, Event, LogTail
+from chalicelib.services.ports import Cluster, Clusters, LogTail
 
 LOG_BYTES = 8 * 1024**2  # of all pods, a request; a Lambda's answer ends at 6 MB anyway
 

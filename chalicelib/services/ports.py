@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from chalicelib.domain.events import Event
 from chalicelib.domain.job import Job, JobSummary
 from chalicelib.domain.observed import Pod, Workload
 from chalicelib.domain.pools import Pool
@@ -63,6 +64,15 @@ class JobPage:
     total_is_exact: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Some of a job's events, oldest first. `last` is the position behind which the next page begins; None:
+    there is none."""
+
+    items: tuple[Event, ...]
+    last: str | None
+
+
 class JobStore(Protocol):
     """The records. Every write is conditional; a lost race raises StaleRecord, an outage StoreUnavailable."""
 
@@ -100,6 +110,15 @@ class JobStore(Protocol):
         """Whether `unsettled` would give anything, for the price of a few one-item reads."""
         ...
 
+    def add_event(self, job_id: str, event: Event) -> None:
+        """Keep an event of the job for as long as the settings say. Telling it again changes nothing, unless
+        it is newer than what was kept (a higher count, a later time)."""
+        ...
+
+    def events(self, job_id: str, limit: int, after: str | None = None) -> EventPage:
+        """At most `limit` of the job's events, oldest first, behind the position `after`: one read."""
+        ...
+
     def recount(self, tenant: str | None) -> Mapping[str, int]:
         """Recount a tenant's totals (None: the totals over all tenants) and put the counters right.
 
@@ -116,18 +135,6 @@ class JobStore(Protocol):
         ...
 
     def lease_is_free(self, name: str, now: datetime) -> bool: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """A Kubernetes Event of a job or one of its pods: `type` is Normal or Warning, `object` `Pod/name`."""
-
-    type: str
-    reason: str
-    message: str
-    timestamp: datetime
-    count: int
-    object: str
 
 
 @dataclass(frozen=True, slots=True)

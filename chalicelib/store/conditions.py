@@ -14,6 +14,10 @@ SAME_TOMBSTONE = "version = :expected AND attribute_exists(deleted_at)"
 # A key is free when nobody used it or its time is over: DynamoDB's TTL removes expired items days late.
 KEY_UNUSED = "attribute_not_exists(pk) OR expires_at <= :now"
 
+# Events are told again, and in any order: by a second list, by a watch that repeats, by two sync functions at
+# once. What was kept gives way only to the same event at a later time, or counted higher at the same time.
+NEWER_EVENT = "attribute_not_exists(pk) OR last_at < :last_at OR (last_at = :last_at AND times < :times)"
+
 # A lease is taken when it is free or expired, and renewed by the one who has it.
 LEASE_FREE_OR_OURS = "attribute_not_exists(pk) OR held_until <= :now OR holder = :holder"
 

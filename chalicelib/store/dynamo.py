@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
 
+from chalicelib.domain.events import Event
 from chalicelib.domain.job import Job
 from chalicelib.errors import IdempotencyConflict, StaleRecord, StoreUnavailable
-from chalicelib.services.ports import Idempotency, JobPage, ListQuery
+from chalicelib.services.ports import EventPage, Idempotency, JobPage, ListQuery
 from chalicelib.store import conditions, queries
 from chalicelib.store.counters import Counters
+from chalicelib.store.events import Events
 from chalicelib.store.items import from_item, to_item, to_time
 from chalicelib.store.keys import idempotency_key, job_key, lease_key
 from chalicelib.store.recount import recount
@@ -34,6 +36,7 @@ class StoreOptions:
 
     table: str
     idempotency_seconds: int = 24 * 3600
+    event_retention_seconds: int = 30 * 24 * 3600
     counter_shards: int = 8
     walk_pages: int = queries.WALK_PAGES
     walk_entries: int = queries.WALK_ENTRIES
@@ -60,6 +63,7 @@ class DynamoStore:
         self._table = Table(client, options.table, sleep, random)
         self._counters = Counters(self._table, options.counter_shards)
         self._lists = queries.Lists(self._table, self._counters, options.walk_pages, options.walk_entries)
+        self._events = Events(self._table, options.event_retention_seconds, clock)
         self._idempotency_seconds = options.idempotency_seconds
         self._clock = clock
 
@@ -132,6 +136,12 @@ class DynamoStore:
 
     def has_unsettled(self) -> bool:
         return queries.has_unsettled(self._table)
+
+    def add_event(self, job_id: str, event: Event) -> None:
+        self._events.add(job_id, event)
+
+    def events(self, job_id: str, limit: int, after: str | None = None) -> EventPage:
+        return self._events.page(job_id, limit, after)
 
     def recount(self, tenant: str | None) -> Mapping[str, int]:
         return recount(self._table, self._counters, tenant)

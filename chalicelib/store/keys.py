@@ -5,6 +5,7 @@ Tenants and workspaces are escaped where they meet a separator, so that no two t
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from chalicelib.domain.job import Job
 from chalicelib.domain.states import Status
 
 JOB = "JOB"
+EVENT = "EVENT#"
 
 ALL = "ALL"
 DELETING = "deleting"  # the pseudo-status of tombstones in ALL_BY_STATUS
@@ -49,6 +51,15 @@ class Scope:
 
 def job_key(job_id: str) -> Key:
     return _key(f"JOB#{job_id}", JOB)
+
+
+def event_key(job_id: str, first_at: str, key: str) -> Key:
+    """An event beside its job's record. By time first; whatever its own key is, a digest is fit for ours."""
+    return event_position_key(job_id, f"{first_at}#{hashlib.sha256(key.encode()).hexdigest()[:32]}")
+
+
+def event_position_key(job_id: str, position: str) -> Key:
+    return _key(job_key(job_id)["pk"]["S"], f"{EVENT}{position}")
 
 
 def idempotency_key(tenant: str, key: str) -> Key:

@@ -14,7 +14,10 @@ from infra.local import config, ministack, processes
 from infra.local.config import Local
 
 pytest.register_assert_rewrite(
-    "tests.unit.store.records", "tests.unit.store.lists", "tests.unit.store.totals"
+    "tests.unit.store.records",
+    "tests.unit.store.lists",
+    "tests.unit.store.totals",
+    "tests.unit.store.events",
 )
 
 from tests.unit.store.benches import bench, new_bench  # noqa: E402, F401 (fixtures)

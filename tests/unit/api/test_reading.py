@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from chalicelib.api.responses import MAX_LOG_BYTES, fitting
+from chalicelib.domain.events import Event
 from chalicelib.domain.states import Status
 from chalicelib.services.output import Lines
-from chalicelib.services.ports import Event
 from tests import builders
 from tests.builders import JOB_ID, NOW
 from tests.unit.api.conftest import World
@@ -337,8 +337,10 @@ def test_events_have_the_contracts_fields_and_two_more(world: World) -> None:
         reason="Started",
         message="Container started",
         timestamp=NOW,
+        first_timestamp=NOW,
         count=2,
         object=f"Pod/{POD}",
+        key="uid",
     )
     world.cluster.happened.append(event)
     assert world.api.call("GET", f"{DETAIL}/events").body == {

@@ -116,6 +116,9 @@ def test_nulls_are_absent_values() -> None:
 def test_events_of_old_and_new_writers_have_a_time_and_a_count(
     written: dict[str, Any], count: int, at: int
 ) -> None:
-    value = {"metadata": {"creationTimestamp": CREATED}, "involvedObject": {"kind": "Pod", "name": "p"}}
+    value = {
+        "metadata": {"uid": "u", "creationTimestamp": CREATED},
+        "involvedObject": {"kind": "Pod", "name": "p"},
+    }
     event = observe.event(value | written)
     assert (event.count, event.timestamp.minute, event.object, event.type) == (count, at, "Pod/p", "Normal")

@@ -11,7 +11,10 @@ from moto import mock_aws
 from chalicelib.store.connect import dynamo_client
 
 pytest.register_assert_rewrite(
-    "tests.unit.store.records", "tests.unit.store.lists", "tests.unit.store.totals"
+    "tests.unit.store.records",
+    "tests.unit.store.lists",
+    "tests.unit.store.totals",
+    "tests.unit.store.events",
 )
 
 from tests.unit.store.benches import bench, new_bench  # noqa: E402, F401 (fixtures)

@@ -6,9 +6,13 @@ from dataclasses import fields
 
 from chalicelib.domain.job import JobSummary
 from chalicelib.store import keys
-from infra.local import template
+from chalicelib.store.items import to_item
+from chalicelib.store.keys import job_key
+from infra.local import filters, template
 from infra.local.config import RESOURCES
-from tests.unit.store.support import jobs_table
+from infra.local.delivery import Policy
+from tests.unit.store.events import JOB_ID, an_event
+from tests.unit.store.support import Bench, a_job, jobs_table
 
 INDEXES = [
     keys.BY_TENANT,
@@ -49,3 +53,16 @@ def test_the_records_are_kept_safe() -> None:
     assert resource["Properties"]["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] is True
     assert resource["Properties"]["SSESpecification"]["SSEEnabled"] is True
     assert resource["Properties"]["TimeToLiveSpecification"]["AttributeName"] == "expires_at"
+
+
+def test_an_event_does_not_wake_the_outbox_and_a_record_does(bench: Bench) -> None:
+    patterns = Policy.of(template.stream_mapping(template.read(RESOURCES))).patterns
+    bench.store.add_event(JOB_ID, an_event())
+    answer = bench.client.query(
+        TableName=bench.table,
+        KeyConditionExpression="pk = :pk",
+        ExpressionAttributeValues={":pk": job_key(JOB_ID)["pk"]},
+    )
+    (event,) = answer["Items"]
+    assert not filters.passes({"dynamodb": {"NewImage": event}}, patterns)
+    assert filters.passes({"dynamodb": {"NewImage": to_item(a_job())}}, patterns)

@@ -16,6 +16,7 @@ from chalicelib.errors import StaleRecord, StoreRejected, StoreUnavailable
 from chalicelib.services.ports import Idempotency, ListQuery
 from chalicelib.store.dynamo import DynamoStore, StoreOptions
 from chalicelib.store.table import ATTEMPTS, BACKOFF_LIMIT_SECONDS
+from tests.unit.store.events import JOB_ID, an_event
 from tests.unit.store.support import START, Bench, a_job, cancelled, client_error, deleted, moved
 
 TRANSACT = "transact_write_items"
@@ -214,6 +215,8 @@ CALLS: dict[str, Callable[[DynamoStore], Any]] = {
     "filtered list": lambda store: store.list(ListQuery(tenant="acme", pool="p")),
     "unsettled": lambda store: list(store.unsettled()),
     "has_unsettled": lambda store: store.has_unsettled(),
+    "add_event": lambda store: store.add_event(JOB_ID, an_event()),
+    "events": lambda store: store.events(JOB_ID, 10),
     "recount": lambda store: store.recount("acme"),
     "acquire_lease": lambda store: store.acquire_lease("sync", "a", START, timedelta(seconds=1)),
     "lease_is_free": lambda store: store.lease_is_free("sync", START),

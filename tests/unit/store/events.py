@@ -1,0 +1,134 @@
+"""How a job's events are kept, on whatever DynamoDB the fixture `bench` stands on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from chalicelib.domain.events import Event
+from chalicelib.store.items import to_time
+from chalicelib.store.keys import event_key
+from tests.unit.store.support import START, Bench, a_job
+
+JOB_ID = a_job().id
+
+
+def an_event(number: int = 1, **changes: Any) -> Event:
+    """The event number so-and-so: that many seconds after START."""
+    moment = START + timedelta(seconds=number)
+    values: dict[str, Any] = {
+        "type": "Normal",
+        "reason": "Pulled",
+        "message": "Container image 镜像 pulled",
+        "timestamp": moment,
+        "first_timestamp": moment,
+        "count": 1,
+        "object": f"Pod/{JOB_ID}-abcde",
+        "key": f"uid-{number}",
+    }
+    return Event(**(values | changes))
+
+
+def kept(bench: Bench) -> list[Event]:
+    return list(bench.store.events(JOB_ID, 1000).items)
+
+
+def test_an_event_is_read_back_as_it_was_told(bench: Bench) -> None:
+    event = an_event(message="", count=7, timestamp=START + timedelta(hours=1))
+    bench.store.add_event(JOB_ID, event)
+    assert kept(bench) == [event]
+
+
+def test_an_event_that_is_told_again_is_kept_once(bench: Bench) -> None:
+    for _ in range(3):
+        bench.store.add_event(JOB_ID, an_event())
+    assert kept(bench) == [an_event()]
+
+
+def test_events_come_oldest_first_whatever_the_order_they_were_told_in(bench: Bench) -> None:
+    for number in (3, 1, 2):
+        bench.store.add_event(JOB_ID, an_event(number))
+    assert kept(bench) == [an_event(1), an_event(2), an_event(3)]
+
+
+def test_two_events_of_one_moment_are_both_kept(bench: Bench) -> None:
+    both = [an_event(1, key="a"), an_event(1, key="b")]
+    for event in both:
+        bench.store.add_event(JOB_ID, event)
+    assert sorted(kept(bench), key=lambda event: event.key) == both
+
+
+LATER = START + timedelta(minutes=5)
+
+
+@pytest.mark.parametrize(
+    ("told", "then"),
+    [
+        pytest.param({"timestamp": LATER, "count": 2}, {}, id="an earlier time"),
+        pytest.param({"count": 2}, {"count": 1}, id="a lower count at the same time"),
+    ],
+)
+def test_what_is_told_late_does_not_write_over_what_is_newer(
+    bench: Bench, told: dict[str, Any], then: dict[str, Any]
+) -> None:
+    newer, older = an_event(1, **told), an_event(1, **then)
+    bench.store.add_event(JOB_ID, newer)
+    bench.store.add_event(JOB_ID, older)
+    assert kept(bench) == [newer]
+
+
+def test_an_event_that_goes_on_is_brought_up_to_date_where_it_stands(bench: Bench) -> None:
+    bench.store.add_event(JOB_ID, an_event(1))
+    bench.store.add_event(JOB_ID, an_event(2))
+    again = replace(an_event(1), timestamp=LATER, count=9, message="again")
+    bench.store.add_event(JOB_ID, again)
+    assert kept(bench) == [again, an_event(2)]
+
+
+def test_pages_follow_each_other_and_the_last_one_says_so(bench: Bench) -> None:
+    events = [an_event(number) for number in range(5)]
+    for event in events:
+        bench.store.add_event(JOB_ID, event)
+    pages = []
+    after = None
+    while True:
+        page = bench.store.events(JOB_ID, 2, after)
+        pages.append(list(page.items))
+        if (after := page.last) is None:
+            break
+    assert pages == [events[:2], events[2:4], events[4:]]
+    assert bench.store.events(JOB_ID, 5).last is None
+
+
+def test_a_job_without_events_has_an_empty_page(bench: Bench) -> None:
+    page = bench.store.events(JOB_ID, 10)
+    assert (page.items, page.last) == ((), None)
+
+
+def test_another_jobs_events_are_its_own(bench: Bench) -> None:
+    other = bench.store.create(a_job(2))
+    bench.store.add_event(other.id, an_event())
+    assert kept(bench) == []
+
+
+def test_events_do_not_touch_their_job_nor_any_list(bench: Bench) -> None:
+    job = bench.store.create(a_job())
+    bench.store.add_event(job.id, an_event())
+    assert bench.store.get(job.id) == job
+    assert list(bench.store.unsettled()) == [job]
+
+
+def test_an_event_is_forgotten_by_the_tables_ttl_so_long_after_it_was_last_told(bench: Bench) -> None:
+    store = bench.another(event_retention_seconds=3600)
+    store.add_event(JOB_ID, an_event())
+    item = bench.item(event_key(JOB_ID, to_time(an_event().first_timestamp), an_event().key))
+    assert item is not None
+    assert item["expires_at"] == {"N": str(int(START.timestamp()) + 3600)}
+    bench.clock.move(60)
+    store.add_event(JOB_ID, an_event(count=2))
+    item = bench.item(event_key(JOB_ID, to_time(an_event().first_timestamp), an_event().key))
+    assert item is not None
+    assert item["expires_at"] == {"N": str(int(START.timestamp()) + 3660)}
