@@ -5,6 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from chalicelib.domain.job import Job, Reason
+from chalicelib.domain.states import Status
+
+# What Kubernetes' own Events tell anyway, pod by pod.
+_TOLD_BY_KUBERNETES = frozenset(
+    (
+        Reason.STARTING,
+        Reason.RUNNING,
+        Reason.UNSCHEDULABLE,
+        Reason.IMAGE_PULL_BACK_OFF,
+        Reason.CONTAINER_START_FAILED,
+        Reason.POD_CREATION_FAILED,
+    )
+)
+_PROBLEMS = frozenset(
+    (
+        Reason.RETRYING,
+        Reason.NAMESPACE_MISSING,
+        Reason.CLUSTER_UNAVAILABLE,
+        Reason.CLUSTER_FORBIDS,
+        Reason.POOL_MISSING,
+    )
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
@@ -22,3 +46,25 @@ class Event:
     count: int
     object: str
     key: str
+
+
+def event_of(job: Job, was: Job | None) -> Event | None:
+    """What the write of `job` over `was` tells the job's callers: a new status or a new reason.
+
+    None when there is neither, when Kubernetes tells it itself, and for a tombstone, which has no callers.
+    """
+    if job.is_deleted or (was is not None and (job.status, job.reason) == (was.status, was.reason)):
+        return None
+    if not job.is_terminal and job.reason in _TOLD_BY_KUBERNETES:
+        return None
+    is_problem = job.status == Status.FAILED or job.reason in _PROBLEMS
+    return Event(
+        type="Warning" if is_problem else "Normal",
+        reason=job.reason,
+        message=job.message,
+        timestamp=job.updated_at,
+        first_timestamp=job.updated_at,
+        count=1,
+        object=f"Job/{job.id}",
+        key=f"v{job.version}",
+    )

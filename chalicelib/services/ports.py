@@ -77,7 +77,7 @@ class JobStore(Protocol):
     """The records. Every write is conditional; a lost race raises StaleRecord, an outage StoreUnavailable."""
 
     def create(self, job: Job, idempotency: Idempotency | None = None) -> Job:
-        """Store a new record, its counters and its idempotency key in one transaction.
+        """Store a new record, its counters, its first event and its idempotency key in one transaction.
 
         Returns the job that stands: the given one, or the original one of the same key and fingerprint.
         Raises IdempotencyConflict for the same key with another fingerprint, or whose job was deleted.
@@ -93,7 +93,8 @@ class JobStore(Protocol):
         ...
 
     def save(self, job: Job, was: Job) -> None:
-        """Write `job` over `was` if `was.version` still stands; counters follow in the same transaction."""
+        """Write `job` over `was` if `was.version` still stands, in one transaction with the counters and with
+        what that tells (domain.events.event_of)."""
         ...
 
     def remove(self, job: Job) -> None:

@@ -70,10 +70,11 @@ class DynamoStore:
     def create(self, job: Job, idempotency: Idempotency | None = None) -> Job:
         item = to_item(job)
         claim = self._claim(job, idempotency) if idempotency else []
+        told = self._events.actions(job, None)
 
         def actions(attempt: int) -> list[Action]:
             record = put("record", item, conditions.NEW_RECORD)
-            return [record, *claim, *self._counters.actions(job, None, attempt)]
+            return [record, *claim, *self._counters.actions(job, None, attempt), *told]
 
         try:
             transact(self._table, actions)
@@ -97,11 +98,11 @@ class DynamoStore:
     def save(self, job: Job, was: Job) -> None:
         if (job.id, job.version) != (was.id, was.version + 1):
             raise ValueError(f"{job.id} v{job.version} is not the next version of {was.id} v{was.version}")
-        item, values = to_item(job, was), _expected(was)
+        item, values, told = to_item(job, was), _expected(was), self._events.actions(job, was)
         try:
-            if self._counters.actions(job, was, attempt=0):
+            if told or self._counters.actions(job, was, attempt=0):
                 record = put("record", item, conditions.SAME_VERSION, values)
-                transact(self._table, lambda n: [record, *self._counters.actions(job, was, n)])
+                transact(self._table, lambda n: [record, *self._counters.actions(job, was, n), *told])
             else:
                 self._table.put(item, conditions.SAME_VERSION, values)
         except ConditionFailed as error:

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from chalicelib.domain.events import Event
+from chalicelib.domain.events import Event, event_of
+from chalicelib.domain.job import Job
 from chalicelib.services.ports import EventPage
 from chalicelib.store import conditions
 from chalicelib.store.items import Item, to_time
 from chalicelib.store.keys import EVENT, event_key, event_position_key, job_key
 from chalicelib.store.table import ConditionFailed, Table
+from chalicelib.store.transactions import Action, put_beside
 
 
 class Events:
@@ -24,8 +26,14 @@ class Events:
         self._retention_seconds = retention_seconds
         self._clock = clock
 
+    def actions(self, job: Job, was: Job | None) -> list[Action]:
+        """What writing `job` over `was` tells; beside the record, so that it is told if and only if that is
+        written. Its key is the record's version."""
+        event = event_of(job, was)
+        return [] if event is None else [put_beside("event", self._item(job.id, event))]
+
     def add(self, job_id: str, event: Event) -> None:
-        item = self.item(job_id, event)
+        item = self._item(job_id, event)
         values = {":last_at": item["last_at"], ":times": item["times"]}
         try:
             self._table.put(item, conditions.NEWER_EVENT, values)
@@ -46,7 +54,7 @@ class Events:
         last = found[-1]["sk"]["S"].removeprefix(EVENT) if goes_on else None
         return EventPage(tuple(map(_from_item, found)), last)
 
-    def item(self, job_id: str, event: Event) -> Item:
+    def _item(self, job_id: str, event: Event) -> Item:
         """The whole item of an event. No attribute is an index's, so that no list ever sees one."""
         first_at = to_time(event.first_timestamp)
         return {

@@ -41,6 +41,11 @@ def put(label: str, item: Item, condition: str, values: Mapping[str, Any] | None
     return Action(label, "Put", _with_values({"Item": item, "ConditionExpression": condition}, values), item)
 
 
+def put_beside(label: str, item: Item) -> Action:
+    """Write what stands or falls with the other actions' conditions."""
+    return Action(label, "Put", {"Item": item}, item)
+
+
 def update(label: str, key: Key, request: Mapping[str, Any]) -> Action:
     return Action(label, "Update", {"Key": key, **request})
 

@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.events import Event
+from chalicelib.domain.states import Status
+from chalicelib.errors import StaleRecord
+from chalicelib.services.ports import Idempotency, ListQuery
 from chalicelib.store.items import to_time
 from chalicelib.store.keys import event_key
-from tests.unit.store.support import START, Bench, a_job
+from tests.unit.store.support import START, Bench, a_job, moved
 
 JOB_ID = a_job().id
 
@@ -132,3 +135,39 @@ def test_an_event_is_forgotten_by_the_tables_ttl_so_long_after_it_was_last_told(
     item = bench.item(event_key(JOB_ID, to_time(an_event().first_timestamp), an_event().key))
     assert item is not None
     assert item["expires_at"] == {"N": str(int(START.timestamp()) + 3660)}
+
+
+# ---- what a record's own writes tell
+
+
+def test_a_job_and_what_its_writes_tell_are_written_together(bench: Bench) -> None:
+    job = bench.store.create(a_job())
+    bench.store.save(failed := moved(job, Status.FAILED, reason="ExitCode", message="exit code 3"), job)
+    assert [(event.type, event.reason, event.key) for event in kept(bench)] == [
+        ("Normal", "Accepted", "v1"),
+        ("Warning", "ExitCode", "v2"),
+    ]
+    assert bench.store.get(job.id) == failed
+
+
+def test_a_new_reason_is_told_with_its_record_and_moves_no_total(bench: Bench) -> None:
+    job = bench.store.create(a_job())
+    bench.store.save(moved(job, Status.PENDING, reason="Queued"), job)
+    assert [event.reason for event in kept(bench)] == ["Accepted", "Queued"]
+    assert bench.store.list(ListQuery(tenant="acme", status=Status.PENDING)).total == 1
+
+
+def test_a_write_that_loses_its_race_tells_nothing(bench: Bench) -> None:
+    job = bench.store.create(a_job())
+    bench.store.save(moved(job, Status.STOPPING, reason="StopRequested", message="by ann"), job)
+    with pytest.raises(StaleRecord):
+        bench.store.save(moved(job, Status.FAILED, reason="ExitCode"), job)
+    with pytest.raises(StaleRecord):
+        bench.store.create(a_job())
+    assert [(event.reason, event.message) for event in kept(bench)][1:] == [("StopRequested", "by ann")]
+
+
+def test_a_repeated_create_with_its_key_tells_once(bench: Bench) -> None:
+    for _ in range(2):
+        bench.store.create(a_job(), Idempotency("k", "f"))
+    assert [event.reason for event in kept(bench)] == ["Accepted"]
