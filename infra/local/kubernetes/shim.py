@@ -66,7 +66,8 @@ class Shim:
         self._status: int | None = None
         self._kill_at = self._drain_until = self._alone_since = 0.0
         self._oom = self._orphaned = False
-        self._started_at = timestamp()
+        self._started_at = timestamp(time.time_ns())
+        self._latest = 0
 
     def run(self) -> None:
         prctl(PR_SET_CHILD_SUBREAPER, 1)
@@ -171,7 +172,9 @@ class Shim:
         return {**result, "message": "", "orphaned": self._orphaned}
 
     def _finish(self, result: dict[str, Any]) -> None:
-        write_whole("exit.json", {**result, "startedAt": self._started_at, "finishedAt": timestamp()})
+        write_whole(
+            "exit.json", {**result, "startedAt": self._started_at, "finishedAt": timestamp(time.time_ns())}
+        )
 
     def _copy(self, fd: int) -> bool:
         data = os.read(fd, 65536)
@@ -183,25 +186,29 @@ class Shim:
 
     def _flush(self, fd: int, last: bool) -> None:
         name, pending = self._streams[fd]
-        prefix = f"{timestamp()} {name} ".encode()
         out = bytearray()
         start = 0
         while start < len(pending):
             end = pending.find(b"\n", start, start + LINE_LIMIT)
             if end >= 0:
-                out += prefix + b"F " + pending[start:end] + b"\n"
+                out += self._prefix(name, "F") + pending[start:end] + b"\n"
                 start = end + 1
             elif len(pending) - start >= LINE_LIMIT:
-                out += prefix + b"P " + pending[start : start + LINE_LIMIT] + b"\n"
+                out += self._prefix(name, "P") + pending[start : start + LINE_LIMIT] + b"\n"
                 start += LINE_LIMIT
             else:
                 break
         if last and start < len(pending):
-            out += prefix + b"F " + pending[start:] + b"\n"
+            out += self._prefix(name, "F") + pending[start:] + b"\n"
             start = len(pending)
         del pending[:start]
         if out:
             os.write(self._log, out)
+
+    def _prefix(self, stream: str, tag: str) -> bytes:
+        """Each record has a time of its own, later than the one before it, whatever the clock does."""
+        self._latest = max(time.time_ns(), self._latest + 1)
+        return f"{timestamp(self._latest)} {stream} {tag} ".encode()
 
 
 def execute(
@@ -283,8 +290,7 @@ def write_whole(path: str, content: dict[str, Any]) -> None:
     os.replace(partial, path)
 
 
-def timestamp() -> str:
-    moment = time.time_ns()
+def timestamp(moment: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment // 10**9)) + f".{moment % 10**9:09d}Z"
 
 
