@@ -41,7 +41,7 @@ EVENTS_SWEEP = 60.0
 def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     settings = parse(arguments)
-    for folder in (settings.state, settings.state / "pods", settings.volumes):
+    for folder in (settings.state, settings.state / "pods", settings.pod_logs, settings.volumes):
         folder.mkdir(parents=True, exist_ok=True)
     lock = take_lock(settings.lock)
     if lock is None:
@@ -72,6 +72,7 @@ def parse(arguments: list[str] | None) -> Settings:
         orphan_grace=given.orphan_grace,
         retry_backoff=given.retry_backoff,
         shutdown_grace=given.shutdown_grace,
+        log_keep=given.log_keep,
         sandbox=not given.no_sandbox and sandbox.supported(str(state)),
         hollow=given.hollow,
         users={name: groups.split(",") for name, _, groups in (text.partition("=") for text in given.user)},
@@ -97,6 +98,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--orphan-grace", type=float, default=60.0, help="seconds that containers outlive a killed cluster")
     add("--retry-backoff", type=float, default=10.0, help="seconds before a Job's first retry; doubles")
     add("--shutdown-grace", type=float, default=5.0, help="seconds to SIGKILL at most, on a clean stop")
+    add("--log-keep", type=float, default=60.0, help="seconds that a deleted pod's logs stay")
     add("--no-sandbox", action="store_true", help="map paths, as where mounts are not allowed")
 
 

@@ -48,6 +48,7 @@ def run_record(
     home, said = folder / "home", directory / "termination-log"
     home.mkdir(exist_ok=True)
     said.touch()
+    expose_log(log_folder(settings, pod) / container["name"], directory)
     mounts = _mounts(container, volumes)
     taken = {mount["path"] for mount in mounts}
     for path, source in ((container["terminationMessagePath"], said), ("/etc/hosts", folder / "hosts")):
@@ -81,6 +82,21 @@ def run_record(
         "grace": pod["spec"]["terminationGracePeriodSeconds"],
         "memory": int(quantity(limit)) if limit else 0,
     }
+
+
+def log_folder(settings: Settings, pod: Obj) -> Path:
+    """Where a kubelet would keep the pod's logs, and a log shipper looks for them."""
+    metadata = pod["metadata"]
+    return settings.pod_logs / f"{metadata['namespace']}_{metadata['name']}_{metadata['uid']}"
+
+
+def expose_log(folder: Path, directory: Path) -> None:
+    """This run's log is a second time in the kubelet's layout, where it outlives the run's folder."""
+    log, exposed = directory / "log", folder / f"{directory.name}.log"
+    log.touch(0o600)
+    folder.mkdir(parents=True, exist_ok=True)
+    exposed.unlink(missing_ok=True)  # of a life of the cluster that ended right here
+    exposed.hardlink_to(log)
 
 
 def _mounts(container: Obj, volumes: dict[str, Mount]) -> list[Mount]:

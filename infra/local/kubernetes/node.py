@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.local.kubernetes.errors import conflict
-from infra.local.kubernetes.launch import hosts_lines
+from infra.local.kubernetes.launch import hosts_lines, log_folder
 from infra.local.kubernetes.podstatus import with_condition
 from infra.local.kubernetes.process import Process, remove_tree
 from infra.local.kubernetes.recorder import Recorder
@@ -192,11 +192,16 @@ class Node:
 
     def _forget(self, pod: Obj) -> None:
         """The object is gone: by force while its processes run, or at its proper end."""
+        self._drop_later(log_folder(self.settings, pod))
         runner = self._runners.get(pod["metadata"]["uid"])
         if runner is not None:
             runner.stop(0)
         else:
             remove_tree(self.settings.state / "pods" / pod["metadata"]["uid"])
+
+    def _drop_later(self, logs: Path) -> None:
+        """Not at once: whoever ships them reads them to the end first."""
+        asyncio.get_running_loop().call_later(self.settings.log_keep, remove_tree, logs)
 
     def _end_strangers(self) -> None:
         """Folders of pods that were deleted by force just before the cluster died."""
@@ -206,6 +211,9 @@ class Node:
             if folder.name not in known:
                 task = asyncio.get_running_loop().create_task(self._end_stranger(folder))
                 self._tasks[folder.name] = task
+        for logs in self.settings.pod_logs.iterdir():
+            if logs.name.rpartition("_")[2] not in known:
+                self._drop_later(logs)
 
     async def _end_stranger(self, folder: Path) -> None:
         for attempt in folder.glob("containers/*/*"):
