@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from chalicelib.api.tokens import TokenVerifier
     from chalicelib.domain.manifest import ManifestSettings
     from chalicelib.services.jobs import Jobs
+    from chalicelib.services.logs import Logs
     from chalicelib.services.outbox import Outbox
     from chalicelib.services.output import Output
-    from chalicelib.services.ports import Clusters, JobStore, Kick
+    from chalicelib.services.ports import Clusters, JobStore, Kick, LogArchive
     from chalicelib.services.reconcile import Reconciler
     from chalicelib.services.submission import Submission
     from chalicelib.services.sync import Sync
@@ -44,6 +45,7 @@ class Container:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.clock = utc_now
+        self.sleep = time.sleep
 
     @cached_property
     def store(self) -> JobStore:
@@ -59,7 +61,7 @@ class Container:
             counter_shards=self.settings.counter_shards,
         )
         return DynamoStore(
-            dynamo_client(), options, clock=self.clock, sleep=time.sleep, random=SystemRandom()
+            dynamo_client(), options, clock=self.clock, sleep=self.sleep, random=SystemRandom()
         )
 
     @cached_property
@@ -99,6 +101,19 @@ class Container:
         return Output(self.jobs, self.settings.pools, self.clusters)
 
     @cached_property
+    def archive(self) -> LogArchive:
+        from chalicelib.cloudwatch import CloudWatchArchive, logs_client
+
+        return CloudWatchArchive(self.settings.log_group, logs_client)
+
+    @cached_property
+    def logs(self) -> Logs:
+        from chalicelib.services.logs import Logs, Pace
+
+        pace = Pace(shipping=timedelta(seconds=self.settings.log_shipping_seconds), sleep=self.sleep)
+        return Logs(self.jobs, self.settings.pools, self.clusters, self.archive, self.clock, pace)
+
+    @cached_property
     def tokens(self) -> TokenVerifier:
         from chalicelib.api.tokens import TokenVerifier
 
@@ -132,7 +147,7 @@ class Container:
             interval=timedelta(seconds=self.settings.sync_interval_seconds),
             lease=timedelta(seconds=self.settings.sync_lease_seconds),
             holder=uuid.uuid4().hex,
-            sleep=time.sleep,
+            sleep=self.sleep,
         )
         return Sync(self.reconciler, self.store, self.settings.pools, self.clusters, self.clock, pace)
 

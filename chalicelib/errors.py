@@ -9,7 +9,7 @@ TrainyardError
 ├── NotFound                JobNotFound, PodNotFound
 ├── Conflict                JobFinished, IdempotencyConflict
 ├── StaleRecord             the record changed since it was read: reload, decide again
-├── Retryable               StoreUnavailable, FunctionUnavailable, ClusterUnavailable: try again later;
+├── Retryable               StoreUnavailable, LogsUnavailable, FunctionUnavailable, ClusterUnavailable;
 │                           ClusterForbids, NamespaceMissing, PoolMissing: once an admin has mended it
 ├── StoreRejected           DynamoDB refuses the request for good
 └── ClusterRejected         Kubernetes refuses the object for good
@@ -156,6 +156,12 @@ class Retryable(TrainyardError):
 
 class StoreUnavailable(Retryable):
     """DynamoDB throttled, conflicted or failed beyond the retries."""
+
+
+class LogsUnavailable(Retryable):
+    """CloudWatch Logs cannot be reached, throttled, or failed."""
+
+    code = "LogsUnavailable"
 
 
 class FunctionUnavailable(Retryable):

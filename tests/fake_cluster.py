@@ -10,8 +10,8 @@ from typing import Any
 from chalicelib.domain.events import Event
 from chalicelib.domain.observed import Pod, Workload
 from chalicelib.domain.pools import Pool
-from chalicelib.errors import NamespaceMissing, PodNotFound
-from chalicelib.services.ports import LogTail
+from chalicelib.errors import NamespaceMissing
+from tests.fake_logs import FakeLogs
 
 
 class FakeCluster:
@@ -24,7 +24,8 @@ class FakeCluster:
         self.calls: defaultdict[str, int] = defaultdict(int)
         self.before: dict[str, Callable[[], object]] = {}
         self.after: dict[str, Callable[[], object]] = {}
-        self.logs: dict[str, list[str]] = {}  # by pod
+        self.printed = FakeLogs()
+        self.logs = self.printed.node
         self.happened: list[Event] = []
         self.broken: Exception | None = None  # connecting to it raises this
 
@@ -64,13 +65,6 @@ class FakeCluster:
     def pods(self, namespace: str, job_id: str) -> Sequence[Pod]:
         del namespace
         return self.jobs[job_id].pods if job_id in self.jobs else ()
-
-    def log_tail(self, namespace: str, pod: str, lines: int, limit_bytes: int) -> LogTail:
-        del namespace, limit_bytes
-        if pod not in self.logs:
-            raise PodNotFound(pod)
-        stamped = [(f"2026-01-26T10:00:{i % 60:02}.{i:09}Z", line) for i, line in enumerate(self.logs[pod])]
-        return LogTail(stamped[-lines:], cut=False)
 
     def events(self, namespace: str, names: Sequence[str]) -> Sequence[Event]:
         del namespace

@@ -5,14 +5,16 @@ from __future__ import annotations
 from chalice.app import Blueprint, Response
 
 from chalicelib.api import jobs_schemas as schemas
+from chalicelib.api import logs
 from chalicelib.api.auth import authorizer
 from chalicelib.api.creation import create
 from chalicelib.api.fields import validate
 from chalicelib.api.jobs_schemas import DIALECT, success
 from chalicelib.api.messages import say
 from chalicelib.api.requests import Call, job_id, pod_name
-from chalicelib.api.responses import answer, answering, fitting
+from chalicelib.api.responses import answer, answering
 from chalicelib.bootstrap import container
+from chalicelib.services.logs import Ask
 from chalicelib.services.submission import Rendered
 
 JOBS = "/api/jobs"
@@ -78,7 +80,8 @@ def jobs_events(call: Call, job: str) -> Response:
 @endpoint
 def jobs_pod_logs(call: Call, job: str, pod: str) -> Response:
     wanted = call.query(schemas.LogParameters)
-    tail = container().output.pod_tail(call.caller, job_id(job), pod_name(pod), wanted.tail_lines)
-    lines, cut = fitting(tail)
-    data = {"logs": "\n".join(lines), **({"truncated": True} if cut else {})}
-    return answer(success(data=data))
+    ask = Ask(call.caller, job_id(job), pod_name(pod))
+    page = logs.read(call, ask, wanted, wanted.tail_lines, tail=1000)
+    if call.wants_events:
+        return logs.events(call, page)
+    return answer(success(data={"logs": "\n".join(logs.texts(page)), **logs.about(page)}))

@@ -12,6 +12,7 @@ from pydantic.alias_generators import to_camel
 
 from chalicelib.api import fields
 from chalicelib.api.creation import CreateFields, Creation, unknown_names
+from chalicelib.api.logs import Following, Lines
 from chalicelib.api.requests import depth_errors, unknown_errors
 from chalicelib.api.responses import Dialect, Failure, timestamp
 from chalicelib.api.strict_json import Parsed
@@ -104,21 +105,12 @@ class ListBody(fields.Fields):
         )
 
 
-def _no_following(value: str) -> bool:
-    if value not in ("true", "false"):
-        raise fields.wrong("flag")
-    if value == "true":
-        raise fields.wrong("not_available")
-    return False
-
-
-class LogParameters(fields.Fields):
-    """The query of `GET …/pods/{podName}/logs`. Following a log is not there yet."""
+class LogParameters(Following):
+    """The query of `GET …/pods/{podName}/logs`."""
 
     model_config = ConfigDict(alias_generator=to_camel)
 
-    tail_lines: Annotated[int, fields.whole_text(1, 10_000)] = 1000
-    follow: Annotated[bool, PlainValidator(_no_following)] = False
+    tail_lines: Lines | None = None
 
 
 def failure(wrong: Failure) -> dict[str, Any]:

@@ -56,6 +56,10 @@ ERRORS: Mapping[str, tuple[str, str]] = {
     ),
     "StaleRecord": ("任务同时被修改，请重试", "The job was changed at the same time; try again"),
     "ServiceUnavailable": ("服务暂时不可用，请稍后重试", "The service is not available right now; try again"),
+    "LogsUnavailable": (
+        "日志服务暂时不可用，请稍后重试",
+        "The log service is not available right now; try again",
+    ),
     "ClusterUnavailable": ("集群暂时不可用，请稍后重试", "The cluster is not answering right now; try again"),
     "ClusterRejected": ("集群拒绝了该请求", "The cluster refused the request"),
     "ClusterForbids": (
@@ -130,7 +134,11 @@ PROBLEMS: Mapping[str, tuple[str, str]] = {
         "is too deep: page × page size may be at most {high}; narrow the list by a filter",
     ),
     "repeated": ("只能出现一次", "may be given only once"),
-    "not_available": ("暂不支持 true", "cannot be true yet: following is not available"),
+    "cursor": (
+        "不是该任务日志接口返回的 cursor；从头读取请用 start",
+        "is no cursor that this job's log has given; 'start' reads from the beginning",
+    ),
+    "only_with": ("只能与 {other} 一起使用", "is for {other} only"),
     "json_not_object": ("必须是 JSON 对象", "must be a JSON object"),
     "json_syntax": (
         "不是合法的 JSON（第 {line} 行第 {column} 列）",

@@ -56,6 +56,17 @@ class Call:
         preferences = (part.strip().lower() for part in re.split("[,;]", self._header("prefer")))
         return any(part.replace(" ", "").replace('"', "") == "return=representation" for part in preferences)
 
+    @property
+    def wants_events(self) -> bool:
+        """Whether the caller asks for Server-Sent Events."""
+        kinds = (part.partition(";")[0].strip().lower() for part in self._header("accept").split(","))
+        return "text/event-stream" in kinds
+
+    @property
+    def last_event_id(self) -> str:
+        """How far a client of Server-Sent Events that comes back had got; empty if it did not say."""
+        return self._header("last-event-id")
+
     def idempotency_key(self, body_token: str | None, field: str) -> str | None:
         """The key of the header or of the body's `field`; both may be given if they agree."""
         key = self._request.headers.get("idempotency-key")

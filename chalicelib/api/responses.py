@@ -17,15 +17,11 @@ from chalicelib.api.requests import Call
 from chalicelib.api.strict_json import is_unicode
 from chalicelib.domain.states import Status
 from chalicelib.errors import FieldError, InvalidRequest, TrainyardError
-from chalicelib.services.output import Lines
 
 log = logging.getLogger(__name__)
 
 MAX_DETAILS = 100
 RETRY_AFTER_SECONDS = "5"
-# Lambda answers with at most 6 MB, in which our JSON text is a string and so escaped once more.
-MAX_LOG_BYTES = 4_500_000
-MAX_LINE_CHARS = 300_000
 
 # An error's code: its HTTP status, and the small number that training-v1 puts behind it. See docs/api.md.
 STATUSES: Mapping[str, tuple[int, int]] = {
@@ -48,6 +44,7 @@ STATUSES: Mapping[str, tuple[int, int]] = {
     "ClusterForbids": (503, 4),
     "NamespaceMissing": (503, 5),
     "PoolMissing": (503, 6),
+    "LogsUnavailable": (503, 7),
 }
 
 
@@ -110,22 +107,6 @@ def no_content() -> Response:
 def timestamp(moment: datetime | None) -> str | None:
     """`2026-01-26T10:00:00Z`."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
-
-
-def fitting(log: Lines) -> tuple[list[str], bool]:
-    """The newest of the lines that one answer can carry, and whether anything had to be left out."""
-    kept: list[str] = []
-    room = MAX_LOG_BYTES
-    for line in reversed(log.texts):
-        tail = line[-MAX_LINE_CHARS:]
-        room -= len(json.dumps(json.dumps(tail, ensure_ascii=False)))
-        if room < 0:
-            break
-        kept.append(tail)
-        if len(tail) < len(line):
-            break
-    whole = len(kept) == len(log.texts) and all(len(line) <= MAX_LINE_CHARS for line in log.texts)
-    return kept[::-1], log.cut or not whole
 
 
 def _failed(error: TrainyardError, dialect: Dialect, language: Language) -> Response:

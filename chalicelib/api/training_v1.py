@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from chalice.app import Blueprint, Response
 
+from chalicelib.api import logs
 from chalicelib.api import training_v1_schemas as schemas
 from chalicelib.api.auth import authorizer
 from chalicelib.api.creation import create
 from chalicelib.api.messages import say
 from chalicelib.api.requests import Call, job_id
-from chalicelib.api.responses import answer, answering, fitting, no_content
+from chalicelib.api.responses import answer, answering, no_content
 from chalicelib.api.training_v1_schemas import DIALECT, success
 from chalicelib.bootstrap import container
+from chalicelib.services.logs import Ask
 from chalicelib.services.submission import Rendered
 
 JOBS = "/api/v1/training/jobs"
@@ -73,6 +75,8 @@ def training_v1_delete(call: Call, job: str) -> Response:
 @endpoint
 def training_v1_logs(call: Call, job: str) -> Response:
     wanted = call.query(schemas.LogParameters)
-    lines, cut = fitting(container().output.tail(call.caller, job_id(job), wanted.lines))
-    data = {"logs": lines, **({"truncated": True} if cut else {})}
+    page = logs.read(call, Ask(call.caller, job_id(job)), wanted, wanted.lines, tail=100)
+    if call.wants_events:
+        return logs.events(call, page)
+    data = {"logs": logs.texts(page), **logs.about(page)}
     return answer(success(say("success", call.language), data=data))

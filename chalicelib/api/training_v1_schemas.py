@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from chalicelib.api import fields
 from chalicelib.api.creation import CreateFields, Creation, unknown_names
+from chalicelib.api.logs import Following, Lines
 from chalicelib.api.requests import depth_errors
 from chalicelib.api.responses import Dialect, Failure, timestamp
 from chalicelib.api.strict_json import Parsed
@@ -45,10 +46,10 @@ class ListParameters(fields.Fields):
         return ListQuery(tenant=None, **self.model_dump())
 
 
-class LogParameters(fields.Fields):
+class LogParameters(Following):
     """The query of `GET …/{job_id}/logs`."""
 
-    lines: Annotated[int, fields.whole_text(1, 10_000)] = 100
+    lines: Lines | None = None
 
 
 def failure(wrong: Failure) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from urllib3 import Retry
+from urllib3 import BaseHTTPResponse, Retry
 from urllib3.exceptions import HTTPError
 
 from chalicelib.errors import ClusterForbids, ClusterRejected, ClusterUnavailable
@@ -64,9 +65,9 @@ class KubernetesApi:
         """Merge `body` into the object (RFC 7396)."""
         self._request("PATCH", path, None, body)
 
-    def raw(self, path: str, query: Mapping[str, Any]) -> bytes:
-        """A body that is not JSON, such as a log."""
-        return self._request("GET", path, query)
+    def open(self, path: str, query: Mapping[str, Any]) -> BaseHTTPResponse:
+        """A body to be read piece by piece, such as a log, within `reading`; the caller closes it."""
+        return self._open("GET", path, query)
 
     def items(self, path: str, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Every object of a list, read a page at a time. Raises ClusterUnavailable when a page expired."""
@@ -85,22 +86,37 @@ class KubernetesApi:
     def _request(
         self, method: str, path: str, query: Mapping[str, Any] | None, body: Mapping[str, Any] | None = None
     ) -> bytes:
-        from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
+        response = self._open(method, path, query, body)
+        with reading():
+            data: bytes = response.read() or b""
+        return data
 
+    def _open(
+        self, method: str, path: str, query: Mapping[str, Any] | None, body: Mapping[str, Any] | None = None
+    ) -> BaseHTTPResponse:
         content_type = "application/merge-patch+json" if method == "PATCH" else "application/json"
         headers = {"Accept": "application/json", "Content-Type": content_type}
         pairs = [(key, str(value)) for key, value in (query or {}).items()]
         method, url, headers, *_ = self._client.param_serialize(
             method, path, query_params=pairs, header_params=headers, auth_settings=["BearerToken"]
         )
-        try:
-            response = self._client.call_api(method, url, headers, body, _request_timeout=self._timeout)
-            data: bytes = response.read() or b""
-        except (HTTPError, ApiException) as error:
-            raise ClusterUnavailable(f"the Kubernetes API does not answer: {error}") from error
-        if response.status >= 400:
-            raise _error(response.status, data)
-        return data
+        with reading():
+            answer = self._client.call_api(method, url, headers, body, _request_timeout=self._timeout)
+            if answer.status >= 400:
+                raise _error(answer.status, answer.read() or b"")
+        response: BaseHTTPResponse = answer.response
+        return response
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Turn a broken connection into ClusterUnavailable."""
+    from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
+
+    try:
+        yield
+    except (HTTPError, ApiException) as error:
+        raise ClusterUnavailable(f"the Kubernetes API does not answer: {error}") from error
 
 
 def _object(data: bytes) -> dict[str, Any]:

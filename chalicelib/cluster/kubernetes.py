@@ -8,9 +8,9 @@ from typing import Any
 
 from chalicelib.cluster import observe
 from chalicelib.cluster.api import AlreadyExists, KubernetesApi, NotFoundInCluster
+from chalicelib.cluster.podlogs import PodLogs
 from chalicelib.domain import labels
 from chalicelib.domain.events import Event
-from chalicelib.domain.manifest import CONTAINER
 from chalicelib.domain.observed import Pod, Workload
 from chalicelib.domain.pools import Pool
 from chalicelib.errors import (
@@ -18,9 +18,7 @@ from chalicelib.errors import (
     ClusterRejected,
     ClusterUnavailable,
     NamespaceMissing,
-    PodNotFound,
 )
-from chalicelib.services.ports import LogTail
 
 WARNINGS = 20  # Jobs without pods whose Events one list looks up
 EVENTS_OF = 20  # objects whose Events one call looks up
@@ -34,6 +32,7 @@ class KubernetesCluster:
     def __init__(self, api: KubernetesApi, instance: str) -> None:
         self._api = api
         self._instance = instance
+        self.logs = PodLogs(api)
 
     def submit(self, manifests: Sequence[Mapping[str, Any]]) -> None:
         job, *others = manifests
@@ -82,24 +81,6 @@ class KubernetesCluster:
         own = f"{labels.INSTANCE}={self._instance},{labels.JOB}={job_id}"
         found = self._api.items(f"/api/v1/namespaces/{namespace}/pods", _labelled(own))
         return observe.oldest_first(map(observe.pod, found))
-
-    def log_tail(self, namespace: str, pod: str, lines: int, limit_bytes: int) -> LogTail:
-        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
-        query = {"container": CONTAINER, "timestamps": "true", "limitBytes": limit_bytes}
-        cut = False
-        while True:
-            try:
-                data = self._api.raw(path, {**query, "tailLines": lines})
-            except NotFoundInCluster as error:
-                raise PodNotFound(pod) from error
-            except ClusterRejected:
-                return LogTail((), cut=False)  # 400: the container has not started
-            if len(data) < limit_bytes or lines == 1:
-                break
-            # limitBytes counts from the oldest of the lines, and would cut off the newest.
-            lines, cut = max(1, lines // 4), True
-        text = data.decode(errors="replace").removesuffix("\n")
-        return LogTail([_stamped(line) for line in text.split("\n") if line], cut)
 
     def events(self, namespace: str, names: Sequence[str]) -> Sequence[Event]:
         asked = (*names[:1], *names[1:][-EVENTS_OF:])

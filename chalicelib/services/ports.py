@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from chalicelib.domain.events import Event
 from chalicelib.domain.job import Job, JobSummary
+from chalicelib.domain.logs import Chunk, Mark
 from chalicelib.domain.observed import Pod, Workload
 from chalicelib.domain.pools import Pool
 from chalicelib.domain.states import Status
@@ -138,13 +139,50 @@ class JobStore(Protocol):
     def lease_is_free(self, name: str, now: datetime) -> bool: ...
 
 
-@dataclass(frozen=True, slots=True)
-class LogTail:
-    """The newest lines of a log as (RFC 3339 timestamp, text), oldest first; `cut`: fewer than were asked
-    for, as they are too long."""
+class LogWatch(Protocol):
+    """Waits for a line behind a mark of one pod's log."""
 
-    lines: Sequence[tuple[str, str]]
-    cut: bool
+    def wait(self) -> bool:
+        """Whether there is such a line; False when the log ended, after a few seconds without one, when it
+        cannot be read, or when another thread closed the watch."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class PodLogs(Protocol):
+    """The logs of the pods that a cluster has. `ended`: the container has, so that its last line is complete
+    even without a line break. A pod that has not started has no lines.
+
+    Raises PodNotFound, and ClusterUnavailable also when the node has lost the log.
+    """
+
+    def tail(self, namespace: str, pod: str, lines: int, limit_bytes: int, *, ended: bool) -> Chunk:
+        """The last lines, at most `lines` of them and about `limit_bytes` together. `joined`: there may be
+        older ones here."""
+        ...
+
+    def after(
+        self, namespace: str, pod: str, mark: Mark | None, lines: int, limit_bytes: int, *, ended: bool
+    ) -> Chunk:
+        """The lines behind `mark` (None: from where the cluster's log begins, which is never `joined`)."""
+        ...
+
+    def watch(self, namespace: str, pod: str, mark: Mark | None) -> LogWatch: ...
+
+
+class LogArchive(Protocol):
+    """What was shipped of the logs of pods, whether they still exist or not. Raises LogsUnavailable."""
+
+    def tail(self, job_id: str, pod: str, before: int | None, lines: int, limit_bytes: int) -> Chunk:
+        """The last lines, or those before the time `before` (nanoseconds)."""
+        ...
+
+    def after(
+        self, job_id: str, pod: str, mark: Mark | None, lines: int, limit_bytes: int, *, ended: bool
+    ) -> Chunk:
+        """The lines behind `mark` (None: from the beginning, `joined` if anything was shipped)."""
+        ...
 
 
 class Cluster(Protocol):
@@ -172,12 +210,8 @@ class Cluster(Protocol):
         """One job's pods, live, oldest first."""
         ...
 
-    def log_tail(self, namespace: str, pod: str, lines: int, limit_bytes: int) -> LogTail:
-        """The last lines of a pod, at most `lines` of them and about `limit_bytes` together.
-
-        A pod that has not started has no lines. Raises PodNotFound.
-        """
-        ...
+    @property
+    def logs(self) -> PodLogs: ...
 
     def events(self, namespace: str, names: Sequence[str]) -> Sequence[Event]:
         """The Events whose involved object is one of `names`, oldest first."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 import pytest
@@ -19,22 +20,40 @@ POOLS = '{"default": {"cluster": "default", "queues": ["normal", "urgent"]}, "sp
 
 
 @dataclass
+class Clock:
+    """Moves only while somebody sleeps."""
+
+    now: datetime = NOW
+    slept: list[float] = field(default_factory=list)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += timedelta(seconds=seconds)
+
+
+@dataclass
 class World:
     """What stands behind the API."""
 
     api: Api
     store: FakeStore
     cluster: FakeCluster
+    clock: Clock
 
 
 @pytest.fixture
 def world() -> Iterator[World]:
     container: Any = bootstrap.Container(load({"TRAINYARD_POOLS": POOLS}))
-    container.clock = lambda: NOW
+    clock = Clock()
+    container.clock, container.sleep = clock, clock.sleep
     container.store, container.clusters = FakeStore(), FakeCluster()
+    container.archive = container.clusters.printed.archive
     container.tokens = cast(Any, FakeTokens())
     with bootstrap.use(container):
-        yield World(Api(app), container.store, container.clusters)
+        yield World(Api(app), container.store, container.clusters, clock)
 
 
 @pytest.fixture

@@ -8,10 +8,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.api.responses import MAX_LOG_BYTES, fitting
 from chalicelib.domain.events import Event
 from chalicelib.domain.states import Status
-from chalicelib.services.output import Lines
 from tests import builders
 from tests.builders import JOB_ID, NOW
 from tests.unit.api.conftest import World
@@ -86,7 +84,16 @@ WRONG_LOGS = [
     (f"{V1}/{JOB_ID}/logs", "tailLines=1", "tailLines"),
     (f"{DETAIL}/pods/{POD}/logs", "tailLines=0", "tailLines"),
     (f"{DETAIL}/pods/{POD}/logs", "tailLines=10001", "tailLines"),
-    (f"{DETAIL}/pods/{POD}/logs", "follow=true", "follow"),
+    (f"{DETAIL}/pods/{POD}/logs", "follow=1", "follow"),
+    (f"{DETAIL}/pods/{POD}/logs", "follow=true&wait=26", "wait"),
+    (f"{DETAIL}/pods/{POD}/logs", "follow=true&wait=0", "wait"),
+    (f"{DETAIL}/pods/{POD}/logs", "wait=5", "wait"),
+    (f"{DETAIL}/pods/{POD}/logs", "container=sidecar", "container"),
+    (f"{DETAIL}/pods/{POD}/logs", "tailLines=-1", "tailLines"),
+    (f"{V1}/{JOB_ID}/logs", "cursor=now", "cursor"),
+    (f"{V1}/{JOB_ID}/logs", f"cursor={'A' * 5000}", "cursor"),
+    (f"{V1}/{JOB_ID}/logs", "cursor=%00", "cursor"),
+    (f"{V1}/{JOB_ID}/logs", "cursor=日志", "cursor"),
     (f"{DETAIL}/pods/{POD}/logs", "follow=yes", "follow"),
     (f"{DETAIL}/pods/{POD}/logs", "lines=1", "lines"),
     (f"{DETAIL}/events", "x=1", "x"),
@@ -115,7 +122,7 @@ def with_job(world: World, **changes: Any) -> None:
     job = builders.job(Status.RUNNING, started_at=NOW, pods=(POD,), **changes)
     world.store.jobs[job.id] = job
     world.cluster.jobs[job.id] = builders.workload(pod)
-    world.cluster.logs[POD] = ["Epoch 1/100, Loss: 0.5234", "Epoch 2/100, Loss: 0.4123"]
+    world.cluster.printed.print(POD, "Epoch 1/100, Loss: 0.5234", "Epoch 2/100, Loss: 0.4123")
 
 
 @pytest.mark.parametrize(("query", "field"), WRONG_LISTS)
@@ -277,57 +284,6 @@ def test_admins_list_all_tenants(world: World) -> None:
 
 def test_the_deepest_page_is_still_read(world: World) -> None:
     assert world.api.call("GET", f"{V1}?page=1000&page_size=100").status == 200
-
-
-def test_logs_are_lines_in_one_dialect_and_text_in_the_other(world: World) -> None:
-    with_job(world)
-    lines = ["Epoch 1/100, Loss: 0.5234", "Epoch 2/100, Loss: 0.4123"]
-    reply = world.api.call("GET", f"{V1}/{JOB_ID}/logs")
-    assert reply.body == {"code": 0, "message": "success", "data": {"logs": lines}}
-    reply = world.api.call("GET", f"{DETAIL}/pods/{POD}/logs?follow=false")
-    assert reply.body == {"success": True, "data": {"logs": "\n".join(lines)}}
-    assert world.api.call("GET", f"{V1}/{JOB_ID}/logs?lines=1").body["data"]["logs"] == lines[1:]
-    assert world.api.call("GET", f"{DETAIL}/pods/{POD}/logs?tailLines=1").body["data"]["logs"] == lines[1]
-
-
-def test_lines_default_to_100_and_tail_lines_to_1000(world: World) -> None:
-    with_job(world)
-    world.cluster.logs[POD] = [str(number) for number in range(2000)]
-    assert len(world.api.call("GET", f"{V1}/{JOB_ID}/logs").body["data"]["logs"]) == 100
-    assert world.api.call("GET", f"{DETAIL}/pods/{POD}/logs").body["data"]["logs"].count("\n") == 999
-
-
-def test_logs_that_are_no_unicode_are_answered_as_json(world: World) -> None:
-    with_job(world)
-    world.cluster.logs[POD] = ["a\udcffb"]
-    assert world.api.call("GET", f"{V1}/{JOB_ID}/logs").status == 200
-
-
-@pytest.mark.parametrize(
-    ("lines", "kept", "cut"),
-    [
-        ([], 0, False),
-        (["a"] * 10_000, 10_000, False),
-        (["\x1b" * 100] * 10_000, None, True),
-        (["任" * 3_000] * 10_000, None, True),
-        (["x" * 5_000_000], 1, True),
-        (["\U0001f682" * 5_000_000], 1, True),
-        (["a", "x" * 5_000_000, "b"], 2, True),
-    ],
-    ids=["none", "short", "escapes", "Chinese", "one long", "one long of emoji", "long in between"],
-)
-def test_the_newest_lines_that_fit_are_kept(lines: list[str], kept: int | None, cut: bool) -> None:
-    found, was_cut = fitting(Lines(lines, cut=False))
-    assert was_cut is cut
-    assert kept in (None, len(found)) and (not lines or found[-1] == lines[-1][-len(found[-1]) :])
-    assert sum(len(line.encode()) for line in found) <= MAX_LOG_BYTES
-
-
-def test_a_cut_log_says_so(world: World) -> None:
-    with_job(world)
-    world.cluster.logs[POD] = ["x" * 5_000_000]
-    assert world.api.call("GET", f"{V1}/{JOB_ID}/logs").body["data"]["truncated"] is True
-    assert world.api.call("GET", f"{DETAIL}/pods/{POD}/logs").body["data"]["truncated"] is True
 
 
 def test_events_have_the_contracts_fields_and_two_more(world: World) -> None:

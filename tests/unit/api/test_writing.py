@@ -35,7 +35,7 @@ EVERY_CALL = [
 ]
 ON_A_JOB = [call for call in EVERY_CALL if JOB_ID in call[1]]
 WRITES = [EVERY_CALL[i] for i in (0, 3, 4, 6, 9, 10)]
-CLUSTER_READS = [EVERY_CALL[i] for i in (5, 11, 12)]
+CLUSTER_READS = [EVERY_CALL[11]]
 
 
 def name_of(value: Any) -> str:
@@ -48,7 +48,6 @@ def error_code(body: dict[str, Any]) -> Any:
 
 def with_job(world: World, status: Status = Status.RUNNING, **changes: Any) -> None:
     world.store.jobs[JOB_ID] = builders.job(status, pods=(f"{JOB_ID}-abcde",), **changes)
-    world.cluster.logs[f"{JOB_ID}-abcde"] = []
 
 
 def test_training_v1_create_answers_201_with_the_contracts_fields(world: World) -> None:

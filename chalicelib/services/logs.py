@@ -1,0 +1,159 @@
+"""Reading and following the logs of jobs on a caller's behalf."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from chalicelib.domain.job import Job
+from chalicelib.domain.log_cursor import Cursor
+from chalicelib.domain.observed import Pod
+from chalicelib.domain.pools import Pool
+from chalicelib.errors import ClusterRejected, ClusterUnavailable, PodNotFound
+from chalicelib.services.caller import Caller
+from chalicelib.services.job_log import JobLog, Page
+from chalicelib.services.jobs import Jobs
+from chalicelib.services.placement import pool_of
+from chalicelib.services.pod_log import PodLog
+from chalicelib.services.ports import Clock, Cluster, Clusters, LogArchive, LogWatch
+
+LOOK_AGAIN = timedelta(seconds=5)  # while a log is followed: for new pods and for those that ended
+PAUSE = timedelta(seconds=1)  # where there is nothing to wait on
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Which log: the whole job's, or one pod's."""
+
+    caller: Caller
+    job_id: str
+    pod: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How the logs wait. `shipping` is how long the last lines of a pod may take to the archive."""
+
+    shipping: timedelta
+    sleep: Callable[[float], None]
+
+
+class Logs:
+    """The logs of the caller's jobs. Raises JobNotFound, PodNotFound and LogsUnavailable.
+
+    A cluster that does not answer hides no log: then the archive is read alone.
+    """
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        pools: Mapping[str, Pool],
+        clusters: Clusters,
+        archive: LogArchive,
+        clock: Clock,
+        pace: Pace,
+    ) -> None:
+        self._jobs = jobs
+        self._pools = pools
+        self._clusters = clusters
+        self._archive = archive
+        self._clock = clock
+        self._pace = pace
+
+    def read(self, ask: Ask, cursor: Cursor | None, lines: int) -> Page:
+        """The next lines behind `cursor`, at most `lines` of them; without `cursor`, the last ones."""
+        return self._look(ask).page(cursor, lines)
+
+    def follow(self, ask: Ask, cursor: Cursor | None, lines: int, wait: timedelta) -> Page:
+        """The same, but if there is no line it waits for one."""
+        deadline = self._clock() + wait
+        view = self._look(ask)
+        page = view.page(cursor, lines)
+        while not page.lines and not page.finished and (left := deadline - self._clock()) > timedelta():
+            self._await_news(view.log.pods, page.cursor, min(left, LOOK_AGAIN))
+            view = self._look(ask)
+            page = view.page(page.cursor, lines)
+        return page
+
+    def _look(self, ask: Ask) -> _View:
+        job = self._jobs.get(ask.caller, ask.job_id)
+        cluster, namespace, live = self._live(job)
+        names = dict.fromkeys((*job.pods, *live))
+        if ask.pod is not None:
+            if ask.pod not in names:
+                # Without the cluster nobody knows whether it has a pod that the record does not have yet.
+                raise PodNotFound(ask.pod) if cluster else ClusterUnavailable("the cluster does not answer")
+            names = dict.fromkeys([ask.pod])
+        pods = [
+            PodLog(
+                job_id=job.id,
+                namespace=namespace,
+                name=name,
+                live=live.get(name),
+                logs=cluster.logs if cluster else None,
+                archive=self._archive,
+                ended_at=_ended_at(job, live.get(name)),
+                shipped_until=self._clock() - self._pace.shipping,
+            )
+            for name in names
+        ]
+        return _View(job, live, JobLog(job.id, pods, job.is_terminal or ask.pod is not None))
+
+    def _live(self, job: Job) -> tuple[Cluster | None, str, Mapping[str, Pod]]:
+        """The job's cluster, its namespace there and its pods, oldest first; no cluster if it fails."""
+        try:
+            pool = pool_of(self._pools, job.spec.pool)
+            cluster, namespace = self._clusters(pool), pool.namespace_of(job.tenant)
+            return cluster, namespace, {pod.name: pod for pod in cluster.pods(namespace, job.id)}
+        except (ClusterUnavailable, ClusterRejected) as error:
+            log.warning("%s: its log is read from the archive alone: %s", job.id, error)
+            return None, "", {}
+
+    def _await_news(self, pods: Sequence[PodLog], cursor: Cursor, longest: timedelta) -> None:
+        """Until a pod that runs may have a line behind `cursor`, `longest` at most."""
+        watches = [pod.watch(cursor.of(pod.name).mark) for pod in pods if pod.is_running]
+        if not watches or not _any_news(watches, longest):
+            self._pace.sleep(min(longest, PAUSE).total_seconds())
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """A job, its pods in the cluster, and its log, as they are at one moment."""
+
+    job: Job
+    live: Mapping[str, Pod]
+    log: JobLog
+
+    def page(self, cursor: Cursor | None, lines: int) -> Page:
+        page = self.log.tail(lines) if cursor is None else self.log.after(cursor, lines)
+        page = replace(page, is_shared=self.job.spec.nodes > 1)
+        has_started = any(pod.live is None or pod.live.started_at for pod in self.log.pods)
+        if page.lines or has_started or self.job.is_terminal:
+            return page
+        return replace(page, waiting=(self.job.reason, self.job.message))
+
+
+def _any_news(watches: Sequence[LogWatch], longest: timedelta) -> bool:
+    """Whether one of them has news before all have ended and the time is over."""
+    said: queue.SimpleQueue[bool] = queue.SimpleQueue()
+    for watch in watches:
+        threading.Thread(target=lambda watch=watch: said.put(watch.wait()), daemon=True).start()
+    deadline = time.monotonic() + longest.total_seconds()
+    try:
+        return any(said.get(timeout=max(0.0, deadline - time.monotonic())) for _ in watches)
+    except queue.Empty:
+        return True  # the time is over, nothing is to be slept through
+    finally:
+        for watch in watches:
+            watch.close()
+
+
+def _ended_at(job: Job, live: Pod | None) -> datetime | None:
+    return live.finished_at if live and live.finished_at else job.finished_at
