@@ -103,8 +103,10 @@ class Container:
     @cached_property
     def archive(self) -> LogArchive:
         from chalicelib.cloudwatch import CloudWatchArchive, logs_client
+        from chalicelib.services.shared_archive import SharedArchive
 
-        return CloudWatchArchive(self.settings.log_group, logs_client)
+        archive = CloudWatchArchive(self.settings.log_group, logs_client)
+        return SharedArchive(archive, self.store, self.clock)
 
     @cached_property
     def logs(self) -> Logs:

@@ -74,7 +74,30 @@ class EventPage:
     last: str | None
 
 
-class JobStore(Protocol):
+@dataclass(frozen=True, slots=True)
+class SharedPage:
+    """What somebody read for all who want the same; `content` None: somebody is reading it right now."""
+
+    content: bytes | None
+
+
+class SharedPages(Protocol):
+    """Short-lived pages under names, for those who would otherwise all read the same elsewhere."""
+
+    def shared_page(self, name: str, now: datetime) -> SharedPage | None:
+        """The page, None if there is none that is still good at `now`."""
+        ...
+
+    def claim_page(self, name: str, now: datetime, until: datetime) -> bool:
+        """Announce that one reads the page; False if another does so until later, or if there is one."""
+        ...
+
+    def share_page(self, name: str, content: bytes, until: datetime) -> None:
+        """Give the page to everybody until then."""
+        ...
+
+
+class JobStore(SharedPages, Protocol):
     """The records. Every write is conditional; a lost race raises StaleRecord, an outage StoreUnavailable."""
 
     def create(self, job: Job, idempotency: Idempotency | None = None) -> Job:

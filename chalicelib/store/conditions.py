@@ -27,3 +27,6 @@ LEASE_OURS = "holder = :holder"
 # A correction fits the counters that were read: any write since would have raised the version.
 COUNTER_UNCHANGED = "version = :expected"
 COUNTER_UNUSED = "attribute_not_exists(pk)"
+
+# One reader at a time reads a page for all, and none does while the last one's is still good.
+PAGE_OVER = "attribute_not_exists(pk) OR good_until <= :now"

@@ -15,12 +15,12 @@ from random import Random
 from chalicelib.domain.events import Event
 from chalicelib.domain.job import Job
 from chalicelib.errors import IdempotencyConflict, StaleRecord, StoreUnavailable
-from chalicelib.services.ports import EventPage, Idempotency, JobPage, ListQuery
+from chalicelib.services.ports import EventPage, Idempotency, JobPage, ListQuery, SharedPage
 from chalicelib.store import conditions, queries
 from chalicelib.store.counters import Counters
 from chalicelib.store.events import Events
-from chalicelib.store.items import from_item, to_item, to_time
-from chalicelib.store.keys import idempotency_key, job_key, lease_key
+from chalicelib.store.items import Item, from_item, to_item, to_time
+from chalicelib.store.keys import idempotency_key, job_key, lease_key, page_key
 from chalicelib.store.recount import recount
 from chalicelib.store.table import ConditionFailed, DynamoClient, Table
 from chalicelib.store.transactions import Action, put, transact
@@ -167,6 +167,22 @@ class DynamoStore:
         item = self._table.get(lease_key(name))
         return item is None or item["held_until"]["S"] <= to_time(now)
 
+    def shared_page(self, name: str, now: datetime) -> SharedPage | None:
+        item = self._table.get(page_key(name))
+        if item is None or item["good_until"]["S"] <= to_time(now):
+            return None
+        return SharedPage(bytes(item["content"]["B"]) if "content" in item else None)
+
+    def claim_page(self, name: str, now: datetime, until: datetime) -> bool:
+        try:
+            self._table.put(_page(name, until), conditions.PAGE_OVER, {":now": {"S": to_time(now)}})
+        except ConditionFailed:
+            return False
+        return True
+
+    def share_page(self, name: str, content: bytes, until: datetime) -> None:
+        self._table.put({**_page(name, until), "content": {"B": content}})
+
     def _claim(self, job: Job, idempotency: Idempotency) -> builtins.list[Action]:
         now = int(self._clock().timestamp())
         item = {
@@ -186,6 +202,11 @@ class DynamoStore:
         if job is None or job.is_deleted:
             raise IdempotencyConflict(idempotency.key)
         return job
+
+
+def _page(name: str, until: datetime) -> Item:
+    expires_at = {"N": str(int(until.timestamp()) + 60)}
+    return {**page_key(name), "good_until": {"S": to_time(until)}, "expires_at": expires_at}
 
 
 def _expected(job: Job) -> Mapping[str, Mapping[str, str]]:

@@ -85,9 +85,9 @@ class Table:
                 return
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
-    def put(self, item: Item, condition: str, values: Mapping[str, Any] | None = None) -> None:
+    def put(self, item: Item, condition: str | None = None, values: Mapping[str, Any] | None = None) -> None:
         """Write a whole item. Raises ConditionFailed."""
-        request = {"Item": item, "ConditionExpression": condition}
+        request = {"Item": item, **({"ConditionExpression": condition} if condition else {})}
         self._write(self.client.put_item, request, values, item)
 
     def delete(self, key: Key, condition: str, values: Mapping[str, Any]) -> None:

@@ -170,6 +170,7 @@ def service_environment(
         "TRAINYARD_JWT_AUDIENCE": AUDIENCE,
         "TRAINYARD_JWKS_URL": local.jwks_file.as_uri(),
         "TRAINYARD_SYNC_FUNCTION": "",
+        "TRAINYARD_LOG_SHIPPING_SECONDS": kept.get("TRAINYARD_LOG_SHIPPING_SECONDS") or "5",
         "PYTHONUNBUFFERED": "1",
     }
 
