@@ -114,8 +114,10 @@ def test_a_pod_that_is_not_there_is_not_found(space: Space, logs: PodLogs) -> No
 def test_a_watch_wakes_for_a_line_behind_its_mark_and_not_for_those_before(
     space: Space, logs: PodLogs
 ) -> None:
-    script = "echo one; until [ -e /tmp/go ]; do sleep 0.1; done; echo two; sleep 60"
-    space.run("j", "sh", "-c", script, container={"name": CONTAINER})
+    script = "echo one; until [ -e /s/go ]; do sleep 0.1; done; echo two; sleep 60"
+    container = {"name": CONTAINER, "volumeMounts": [{"name": "s", "mountPath": "/s"}]}
+    pod_spec = {"volumes": [{"name": "s", "emptyDir": {}}]}
+    space.run("j", "sh", "-c", script, pod=pod_spec, container=container)
     pod = str(space.pod("j").metadata.name)
     one = wait_for(lambda: logs.after(space.name, pod, None, 10, MANY, ended=False).lines, what="a line")
     assert logs.watch(space.name, pod, None).wait()
@@ -123,7 +125,7 @@ def test_a_watch_wakes_for_a_line_behind_its_mark_and_not_for_those_before(
     said: list[bool] = []
     waiting = threading.Thread(target=lambda: said.append(watch.wait()))
     waiting.start()
-    space.cluster.kubectl("-n", space.name, "exec", pod, "--", "touch", "/tmp/go")
+    space.cluster.kubectl("-n", space.name, "exec", pod, "--", "touch", "/s/go")
     waiting.join(20)
     assert said == [True]
 
