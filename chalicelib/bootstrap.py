@@ -16,10 +16,10 @@ from chalicelib.settings import Settings, load
 if TYPE_CHECKING:
     from chalicelib.api.tokens import TokenVerifier
     from chalicelib.domain.manifest import ManifestSettings
+    from chalicelib.services.events import Events
     from chalicelib.services.jobs import Jobs
     from chalicelib.services.logs import Logs
     from chalicelib.services.outbox import Outbox
-    from chalicelib.services.output import Output
     from chalicelib.services.ports import Clusters, JobStore, Kick, LogArchive
     from chalicelib.services.reconcile import Reconciler
     from chalicelib.services.submission import Submission
@@ -95,10 +95,10 @@ class Container:
         return Jobs(self.store, self.clock)
 
     @cached_property
-    def output(self) -> Output:
-        from chalicelib.services.output import Output
+    def events(self) -> Events:
+        from chalicelib.services.events import Events
 
-        return Output(self.jobs, self.settings.pools, self.clusters)
+        return Events(self.jobs, self.store)
 
     @cached_property
     def archive(self) -> LogArchive:
@@ -143,6 +143,7 @@ class Container:
 
     @cached_property
     def sync(self) -> Sync:
+        from chalicelib.services.feed import Feed
         from chalicelib.services.sync import Pace, Sync
 
         pace = Pace(
@@ -150,6 +151,7 @@ class Container:
             lease=timedelta(seconds=self.settings.sync_lease_seconds),
             holder=uuid.uuid4().hex,
             sleep=self.sleep,
+            feed=Feed(self.store, self.settings.pools, self.clusters),
         )
         return Sync(self.reconciler, self.store, self.settings.pools, self.clusters, self.clock, pace)
 

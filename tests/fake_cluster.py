@@ -11,6 +11,7 @@ from chalicelib.domain.events import Event
 from chalicelib.domain.observed import Pod, Workload
 from chalicelib.domain.pools import Pool
 from chalicelib.errors import NamespaceMissing
+from chalicelib.services.ports import Happened
 from tests.fake_logs import FakeLogs
 
 
@@ -26,7 +27,8 @@ class FakeCluster:
         self.after: dict[str, Callable[[], object]] = {}
         self.printed = FakeLogs()
         self.logs = self.printed.node
-        self.happened: list[Event] = []
+        self.happened_events: list[tuple[str, Event]] = []  # in order, each with its namespace
+        self.forgotten = 0  # as many of the first of them are known to a list only
         self.broken: Exception | None = None  # connecting to it raises this
 
     def __call__(self, pool: Pool) -> FakeCluster:
@@ -66,9 +68,21 @@ class FakeCluster:
         del namespace
         return self.jobs[job_id].pods if job_id in self.jobs else ()
 
-    def events(self, namespace: str, names: Sequence[str]) -> Sequence[Event]:
-        del namespace
-        return [event for event in self.happened if event.object.partition("/")[2] in names]
+    def happened(self, namespace: str | None, position: str | None, seconds: float) -> Iterator[Happened]:
+        """A list is of two Events a page; a position is how many there were."""
+        del seconds
+        self._enter("happened")
+        events = self.happened_events
+        known = int(position) if position else -1
+        if known < self.forgotten:
+            self.calls["list"] += 1
+            for start in range(0, len(events), 2):
+                yield Happened(_in(namespace, events[start : start + 2]), None)
+            known = len(events)
+            yield Happened((), str(known))
+        while known < len(events):
+            known += 1
+            yield Happened(_in(namespace, events[known - 1 : known]), str(known))
 
     def show(self, job_id: str, *pods: Pod, **changes: Any) -> None:
         """From now on the job's workload looks like this."""
@@ -83,6 +97,10 @@ class FakeCluster:
 
     def _leave(self, call: str) -> None:
         self.after.get(call, _nothing)()
+
+
+def _in(namespace: str | None, events: Sequence[tuple[str, Event]]) -> list[tuple[str, Event]]:
+    return [(where, event) for where, event in events if namespace in (None, where)]
 
 
 def _nothing() -> None:

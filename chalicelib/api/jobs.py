@@ -8,6 +8,7 @@ from chalicelib.api import jobs_schemas as schemas
 from chalicelib.api import logs
 from chalicelib.api.auth import authorizer
 from chalicelib.api.creation import create
+from chalicelib.api.cursors import from_cursor, to_cursor
 from chalicelib.api.fields import validate
 from chalicelib.api.jobs_schemas import DIALECT, success
 from chalicelib.api.messages import say
@@ -71,9 +72,11 @@ def jobs_delete(call: Call, job: str) -> Response:
 @bp.route(JOB + "/events", methods=["GET"], authorizer=authorizer, content_types=ANY_TYPE)
 @endpoint
 def jobs_events(call: Call, job: str) -> Response:
-    call.nothing()
-    happened = container().output.events(call.caller, job_id(job))
-    return answer(success(data={"events": [schemas.event(event) for event in happened]}))
+    wanted = call.query(schemas.EventParameters)
+    after = from_cursor(job_id(job), wanted.cursor)
+    page = container().events.page(call.caller, job, wanted.limit, after)
+    events = [schemas.event(event) for event in page.items]
+    return answer(success(data={"events": events, "nextCursor": to_cursor(job, page.last)}))
 
 
 @bp.route(JOB + "/pods/{pod}/logs", methods=["GET"], authorizer=authorizer, content_types=ANY_TYPE)

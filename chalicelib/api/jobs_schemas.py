@@ -113,6 +113,13 @@ class LogParameters(Following):
     tail_lines: Lines | None = None
 
 
+class EventParameters(fields.Fields):
+    """The query of `GET …/events`."""
+
+    limit: Annotated[int, fields.whole_text(1, 1000)] = 100
+    cursor: Annotated[str, PlainValidator(fields.text(1, 512))] | None = None
+
+
 def failure(wrong: Failure) -> dict[str, Any]:
     error: dict[str, Any] = {"code": wrong.code, "details": wrong.details}
     return {"success": False, "message": wrong.message, "error": error}
@@ -177,6 +184,7 @@ def event(happened: Event) -> dict[str, Any]:
         "reason": happened.reason,
         "message": happened.message,
         "timestamp": timestamp(happened.timestamp),
+        "firstTimestamp": timestamp(happened.first_timestamp),
         "count": happened.count,
         "object": happened.object,
     }

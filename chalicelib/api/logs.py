@@ -121,4 +121,4 @@ def _cursor(call: Call, ask: Ask, wanted: Following) -> Cursor | None:
     try:
         return decode(text, ask.job_id)
     except BadCursor as error:
-        raise InvalidRequest([FieldError(field, "cursor", text)]) from error
+        raise InvalidRequest([FieldError(field, "log_cursor", text)]) from error

@@ -133,8 +133,12 @@ PROBLEMS: Mapping[str, tuple[str, str]] = {
         "过深：页码 × 每页数量不能超过 {high}，请用过滤条件缩小范围",
         "is too deep: page × page size may be at most {high}; narrow the list by a filter",
     ),
-    "repeated": ("只能出现一次", "may be given only once"),
     "cursor": (
+        "不是此任务列表返回的游标，去掉它即可从头开始",
+        "is not a cursor that this job's list gave; leave it out to begin anew",
+    ),
+    "repeated": ("只能出现一次", "may be given only once"),
+    "log_cursor": (
         "不是该任务日志接口返回的 cursor；从头读取请用 start",
         "is no cursor that this job's log has given; 'start' reads from the beginning",
     ),

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from urllib3 import BaseHTTPResponse, Retry
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from chalicelib.errors import ClusterForbids, ClusterRejected, ClusterUnavailable
 
@@ -25,6 +25,10 @@ class NotFoundInCluster(Exception):
 
 class AlreadyExists(Exception):
     """409 on create. Stays within this package."""
+
+
+class Gone(ClusterUnavailable):
+    """410: that version, or that page of a list, is no longer remembered."""
 
 
 class KubernetesApi:
@@ -71,17 +75,37 @@ class KubernetesApi:
 
     def items(self, path: str, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Every object of a list, read a page at a time. Raises ClusterUnavailable when a page expired."""
-        page_query = {**query, "limit": PAGE_SIZE}
+        for page in self.pages(path, query):
+            yield from page.get("items") or ()
+
+    def pages(self, path: str, query: Mapping[str, Any], size: int = PAGE_SIZE) -> Iterator[dict[str, Any]]:
+        """A list in answers of at most `size` objects."""
+        page_query = {**query, "limit": size}
         while True:
             try:
                 page = self.get(path, page_query)
             except NotFoundInCluster as error:
                 raise ClusterUnavailable(f"there is no {path}") from error
-            yield from page.get("items") or ()
+            yield page
             token = (page.get("metadata") or {}).get("continue")
             if not token:
                 return
             page_query["continue"] = token
+
+    def watch(self, path: str, query: Mapping[str, Any], seconds: float) -> Iterator[dict[str, Any]]:
+        """The changes of a list as they happen, for about that long. Raises Gone when it was too long ago
+        that the query's `resourceVersion` was the newest."""
+        timing = {"watch": 1, "timeoutSeconds": max(1, int(seconds)), "allowWatchBookmarks": "true"}
+        # The server is to end it, so that the connection stays good; it knows whole seconds only.
+        patience = seconds if seconds < 1 else seconds + 1
+        connect, _ = self._timeout
+        response = self._open("GET", path, {**query, **timing}, None, (connect, patience))
+        for line in _lines(response):
+            change = _object(line)
+            if change.get("type") == "ERROR":
+                said = change.get("object") or {}
+                raise _error(int(said.get("code") or 500), json.dumps(said).encode())
+            yield change
 
     def _request(
         self, method: str, path: str, query: Mapping[str, Any] | None, body: Mapping[str, Any] | None = None
@@ -92,8 +116,14 @@ class KubernetesApi:
         return data
 
     def _open(
-        self, method: str, path: str, query: Mapping[str, Any] | None, body: Mapping[str, Any] | None = None
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any] | None,
+        body: Mapping[str, Any] | None = None,
+        timeout: tuple[float, float] | None = None,
     ) -> BaseHTTPResponse:
+        """The answer, its body not read yet."""
         content_type = "application/merge-patch+json" if method == "PATCH" else "application/json"
         headers = {"Accept": "application/json", "Content-Type": content_type}
         pairs = [(key, str(value)) for key, value in (query or {}).items()]
@@ -101,7 +131,9 @@ class KubernetesApi:
             method, path, query_params=pairs, header_params=headers, auth_settings=["BearerToken"]
         )
         with reading():
-            answer = self._client.call_api(method, url, headers, body, _request_timeout=self._timeout)
+            answer = self._client.call_api(
+                method, url, headers, body, _request_timeout=timeout or self._timeout
+            )
             if answer.status >= 400:
                 raise _error(answer.status, answer.read() or b"")
         response: BaseHTTPResponse = answer.response
@@ -117,6 +149,18 @@ def reading() -> Iterator[None]:
         yield
     except (HTTPError, ApiException) as error:
         raise ClusterUnavailable(f"the Kubernetes API does not answer: {error}") from error
+
+
+def _lines(response: BaseHTTPResponse) -> Iterator[bytes]:
+    """The lines of a body as they come, until it ends or nothing has come for as long as it may take."""
+    rest = b""
+    try:
+        with reading(), suppress(ReadTimeoutError):
+            for chunk in response.stream():
+                *lines, rest = (rest + chunk).split(b"\n")
+                yield from filter(None, lines)
+    finally:
+        response.close()
 
 
 def _object(data: bytes) -> dict[str, Any]:
@@ -141,6 +185,8 @@ def _error(status: int, data: bytes) -> Exception:
             return NotFoundInCluster(message)
         case 409 if reason == "AlreadyExists":
             return AlreadyExists(message)
+        case 410:
+            return Gone(message)
         case 403:
             return ClusterForbids(message)
         case 400 | 413 | 422:

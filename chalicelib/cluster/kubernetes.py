@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from chalicelib.cluster import observe
 from chalicelib.cluster.api import AlreadyExists, KubernetesApi, NotFoundInCluster
+from chalicelib.cluster.changes import changes, is_ahead
 from chalicelib.cluster.podlogs import PodLogs
 from chalicelib.domain import labels
 from chalicelib.domain.events import Event
@@ -19,9 +21,11 @@ from chalicelib.errors import (
     ClusterUnavailable,
     NamespaceMissing,
 )
+from chalicelib.services.ports import Happened
+
+log = logging.getLogger(__name__)
 
 WARNINGS = 20  # Jobs without pods whose Events one list looks up
-EVENTS_OF = 20  # objects whose Events one call looks up
 
 _PATHS = {"Job": ("/apis/batch/v1", "jobs"), "Service": ("/api/v1", "services")}
 
@@ -33,6 +37,7 @@ class KubernetesCluster:
         self._api = api
         self._instance = instance
         self.logs = PodLogs(api)
+        self._followed: set[str] = set()  # paths whose versions are known to be this cluster's
 
     def submit(self, manifests: Sequence[Mapping[str, Any]]) -> None:
         job, *others = manifests
@@ -82,12 +87,13 @@ class KubernetesCluster:
         found = self._api.items(f"/api/v1/namespaces/{namespace}/pods", _labelled(own))
         return observe.oldest_first(map(observe.pod, found))
 
-    def events(self, namespace: str, names: Sequence[str]) -> Sequence[Event]:
-        asked = (*names[:1], *names[1:][-EVENTS_OF:])
-        found = [item for name in asked for item in self._events_of(namespace, name)]
-        # Their times are whole seconds; within one, versions tell what came first.
-        found.sort(key=lambda item: int(item["metadata"].get("resourceVersion") or 0))
-        return sorted(map(observe.event, found), key=lambda event: event.timestamp)
+    def happened(self, namespace: str | None, position: str | None, seconds: float) -> Iterator[Happened]:
+        path = f"/api/v1/namespaces/{namespace}/events" if namespace else "/api/v1/events"
+        if position and path not in self._followed and is_ahead(self._api, path, position):
+            position = None
+        self._followed.add(path)
+        for news in changes(self._api, path, position, seconds):
+            yield Happened(list(_events(news.objects)), news.version)
 
     def _create(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
         kind, metadata = manifest["kind"], manifest["metadata"]
@@ -145,6 +151,15 @@ class KubernetesCluster:
         return max(told, key=lambda event: event.timestamp).message if told else None
 
 
+def _events(objects: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Event]]:
+    """Each with its namespace. One that cannot be read is left out: it must not be in the others' way."""
+    for value in objects:
+        try:
+            yield value["metadata"]["namespace"], observe.event(value)
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError):
+            log.exception("an Event that cannot be read: %.500s", value)
+
+
 def _path(kind: str, namespace: str, name: str = "") -> str:
     group, plural = _PATHS[kind]
     return f"{group}/namespaces/{namespace}/{plural}" + (f"/{name}" if name else "")
@@ -167,8 +182,3 @@ def _is_named(job: Mapping[str, Any]) -> bool:
 def _waits_for_pods(job: Mapping[str, Any]) -> bool:
     status = job.get("status") or {}
     return not status.get("conditions") and not (job.get("spec") or {}).get("suspend")
-
-
-def _stamped(line: str) -> tuple[str, str]:
-    stamp, _, text = line.partition(" ")
-    return stamp, text

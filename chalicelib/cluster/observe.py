@@ -6,7 +6,7 @@ Fields: https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/ 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from chalicelib.domain import labels
@@ -15,6 +15,11 @@ from chalicelib.domain.manifest import CONTAINER
 from chalicelib.domain.observed import Outcome, Pod, Workload
 
 Json = Mapping[str, Any]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+EVENT_MESSAGE_LIMIT = 1024  # characters; what Kubernetes itself writes is no longer
+EVENT_WORD_LIMIT = 128
 
 
 def workload(job: Json, pods: Iterable[Pod], warning: str | None = None) -> Workload:
@@ -72,20 +77,24 @@ def pod(value: Json) -> Pod:
 
 
 def event(value: Json) -> Event:
-    """One core/v1 Event's JSON; newer writers fill `eventTime` and `series`, older ones `lastTimestamp`."""
+    """One core/v1 Event's JSON; newer writers fill `eventTime` and `series`, older ones `lastTimestamp`.
+
+    Its name is its key, and not its uid: a writer whose Event the cluster has forgotten creates it again
+    under the same name, and goes on counting.
+    """
     series = value.get("series") or {}
     about = value.get("involvedObject") or {}
     metadata = value["metadata"]
     written = value.get("eventTime") or metadata["creationTimestamp"]
     return Event(
-        type=value.get("type") or "Normal",
-        reason=value.get("reason") or "",
-        message=value.get("message") or "",
+        type=_text(value.get("type") or "Normal", EVENT_WORD_LIMIT),
+        reason=_text(value.get("reason"), EVENT_WORD_LIMIT),
+        message=_text(value.get("message"), EVENT_MESSAGE_LIMIT),
         timestamp=_time(series.get("lastObservedTime") or value.get("lastTimestamp") or written),
-        first_timestamp=_time(value.get("firstTimestamp") or written),
+        first_timestamp=_exact(_time(value.get("firstTimestamp") or written), metadata["name"]),
         count=series.get("count") or value.get("count") or 1,
         object=f"{about.get('kind', '')}/{about.get('name', '')}",
-        key=metadata["uid"],
+        key=metadata["name"],
     )
 
 
@@ -95,6 +104,21 @@ def _container_state(status: Json) -> Json:
             state: Json = container.get("state") or {}
             return state
     return {}
+
+
+def _exact(moment: datetime, name: str) -> datetime:
+    """The moment within its second. Times of Events are whole seconds, in which much happens; but writers end
+    an Event's name with its first time, in nanoseconds since 1970 and in hexadecimal digits."""
+    try:
+        exact = _EPOCH + timedelta(microseconds=int(name.rpartition(".")[2], 16) // 1000)
+    except (ValueError, OverflowError):
+        return moment
+    return exact if moment <= exact < moment + timedelta(seconds=1) else moment
+
+
+def _text(value: str | None, limit: int) -> str:
+    """Cut short, and without half surrogate pairs, which UTF-8 does not take."""
+    return (value or "")[:limit].encode(errors="replace").decode()
 
 
 def _time(text: str) -> datetime:

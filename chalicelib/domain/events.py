@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from chalicelib.domain.job import Job, Reason
 from chalicelib.domain.states import Status
+
+_OURS = re.compile(r"(?:Job|Pod)/(job-[0-9a-z]{26})(?:-[-a-z0-9.]{1,230})?")
 
 # What Kubernetes' own Events tell anyway, pod by pod.
 _TOLD_BY_KUBERNETES = frozenset(
@@ -68,3 +72,23 @@ def event_of(job: Job, was: Job | None) -> Event | None:
         object=f"Job/{job.id}",
         key=f"v{job.version}",
     )
+
+
+def job_id_of(event: Event) -> str | None:
+    """The id of the job whose Kubernetes Job or pod the event is about, by its name; None: of no job."""
+    named = _OURS.fullmatch(event.object)
+    return named[1] if named else None
+
+
+def merged(events: Iterable[Event]) -> tuple[Event, ...]:
+    """Events that say the same of the same object become one, where the first of them stood."""
+    found: dict[tuple[str, str, str, str], Event] = {}
+    for event in events:
+        same = (event.type, event.reason, event.message, event.object)
+        known = found.get(same)
+        if known is None:
+            found[same] = event
+        else:
+            last = max(known.timestamp, event.timestamp)
+            found[same] = replace(known, timestamp=last, count=known.count + event.count)
+    return tuple(found.values())

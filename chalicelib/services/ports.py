@@ -137,8 +137,19 @@ class JobStore(SharedPages, Protocol):
 
     def add_event(self, job_id: str, event: Event) -> None:
         """Keep an event of the job for as long as the settings say. Telling it again changes nothing, unless
-        it is newer than what was kept (a higher count, a later time)."""
+        it is newer than what was kept (a higher count, a later time). A job keeps a bounded number of them.
+        """
         ...
+
+    def add_events(self, told: Sequence[tuple[str, Event]]) -> None:
+        """add_event for many, each with its job's id; those that are known cost one read for a hundred."""
+        ...
+
+    def feed_position(self, feed: str) -> str | None:
+        """How far a feed has been read, by whoever read it last; None: nobody did."""
+        ...
+
+    def save_feed_position(self, feed: str, position: str) -> None: ...
 
     def events(self, job_id: str, limit: int, after: str | None = None) -> EventPage:
         """At most `limit` of the job's events, oldest first, behind the position `after`: one read."""
@@ -208,6 +219,15 @@ class LogArchive(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """Events, each with its namespace. Once they are kept, `position` is where to go on; None: more of the
+    same list comes first."""
+
+    events: Sequence[tuple[str, Event]]
+    position: str | None
+
+
 class Cluster(Protocol):
     """One Kubernetes. Raises ClusterUnavailable or a child of it (retry) and ClusterRejected (final)."""
 
@@ -236,8 +256,10 @@ class Cluster(Protocol):
     @property
     def logs(self) -> PodLogs: ...
 
-    def events(self, namespace: str, names: Sequence[str]) -> Sequence[Event]:
-        """The Events whose involved object is one of `names`, oldest first."""
+    def happened(self, namespace: str | None, position: str | None, seconds: float) -> Iterator[Happened]:
+        """The Events of a namespace (None: of all) since `position`, and then as they happen, for about that
+        long. Without a position, or with one that is too old, all that the cluster remembers comes first.
+        """
         ...
 
 

@@ -24,6 +24,7 @@ from chalicelib.errors import (
     StoreUnavailable,
     TrainyardError,
 )
+from chalicelib.services.feed import Feed
 from chalicelib.services.placement import pool_of
 from chalicelib.services.ports import Clock, Clusters, JobStore
 from chalicelib.services.reconcile import Reconciler, is_to_be_submitted
@@ -32,16 +33,18 @@ log = logging.getLogger(__name__)
 
 LEASE = "sync"
 LAST_PASS_SECONDS = 5.0  # what one more pass may need
+LINGER = timedelta(seconds=5)  # after the last job is settled: what happened to it is told a little later
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How often a run looks, and how long its lease outlives its last look."""
+    """How often a run looks, what it reads meanwhile, and how long its lease outlives its last look."""
 
     interval: timedelta
     lease: timedelta
     holder: str
     sleep: Callable[[float], None]
+    feed: Feed
 
 
 class Sync:
@@ -75,6 +78,7 @@ class Sync:
             if not self._leads(seconds_left, patient):
                 break
             try:
+                self._pace.feed.resume()
                 made = self._passes(seconds_left, whole)
             finally:
                 self._store.release_lease(LEASE, self._pace.holder)
@@ -111,8 +115,31 @@ class Sync:
             whole = False
             if self._is_late(seconds_left):
                 return passes
-            self._pace.sleep(self._pace.interval.total_seconds())
+            self._wait(seconds_left)
+            if seconds_left() < LAST_PASS_SECONDS:
+                return passes
+        until = self._clock() + LINGER
+        while passes and self._clock() < until and not self._is_late(seconds_left):
+            if not self._acquired() or self._store.has_unsettled():
+                break
+            self._wait(seconds_left)
         return passes + whole
+
+    def _wait(self, seconds_left: Callable[[], float]) -> None:
+        """Keep what the clusters tell, until the next look is due. The lease is renewed on the way."""
+
+        def goes_on() -> bool:
+            return not self._is_late(seconds_left) and self._acquired()
+
+        due = self._clock() + self._pace.interval
+        while (left := due - self._clock()) > timedelta(0):
+            began, length = self._clock(), min(left, self._pace.lease / 4)
+            self._pace.feed.follow(length.total_seconds(), goes_on)
+            rest = length - (self._clock() - began)
+            if rest > timedelta(0):
+                self._pace.sleep(rest.total_seconds())
+            if length < left and not goes_on():
+                return
 
     def _is_late(self, seconds_left: Callable[[], float]) -> bool:
         return seconds_left() < LAST_PASS_SECONDS + self._pace.interval.total_seconds()

@@ -20,7 +20,7 @@ from chalicelib.store import conditions, queries
 from chalicelib.store.counters import Counters
 from chalicelib.store.events import Events
 from chalicelib.store.items import Item, from_item, to_item, to_time
-from chalicelib.store.keys import idempotency_key, job_key, lease_key, page_key
+from chalicelib.store.keys import feed_key, idempotency_key, job_key, lease_key, page_key
 from chalicelib.store.recount import recount
 from chalicelib.store.table import ConditionFailed, DynamoClient, Table
 from chalicelib.store.transactions import Action, put, transact
@@ -139,7 +139,19 @@ class DynamoStore:
         return queries.has_unsettled(self._table)
 
     def add_event(self, job_id: str, event: Event) -> None:
-        self._events.add(job_id, event)
+        self._events.add([(job_id, event)])
+
+    def add_events(self, told: Sequence[tuple[str, Event]]) -> None:
+        self._events.add(told)
+
+    def feed_position(self, feed: str) -> str | None:
+        item = self._table.get(feed_key(feed))
+        return None if item is None else item["position"]["S"]
+
+    def save_feed_position(self, feed: str, position: str) -> None:
+        """Over whatever is there: of two readers each has kept all up to its own position, and what lies
+        behind the lower one is merely told again."""
+        self._table.replace({**feed_key(feed), "position": {"S": position}})
 
     def events(self, job_id: str, limit: int, after: str | None = None) -> EventPage:
         return self._events.page(job_id, limit, after)

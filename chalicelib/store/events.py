@@ -5,8 +5,9 @@ Nothing needs the outbox here: its filter lets only records through.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
+from typing import Any
 
 from chalicelib.domain.events import Event, event_of
 from chalicelib.domain.job import Job
@@ -16,6 +17,10 @@ from chalicelib.store.items import Item, to_time
 from chalicelib.store.keys import EVENT, event_key, event_position_key, job_key
 from chalicelib.store.table import ConditionFailed, Table
 from chalicelib.store.transactions import Action, put_beside
+
+# A job has a dozen or two; whoever may write Events in a tenant's namespace must not fill the table. Those
+# that come with the record are counted, but never refused.
+MOST_EVENTS = 1000
 
 
 class Events:
@@ -32,19 +37,28 @@ class Events:
         event = event_of(job, was)
         return [] if event is None else [put_beside("event", self._item(job.id, event))]
 
-    def add(self, job_id: str, event: Event) -> None:
-        item = self._item(job_id, event)
-        values = {":last_at": item["last_at"], ":times": item["times"]}
-        try:
-            self._table.put(item, conditions.NEWER_EVENT, values)
-        except ConditionFailed:
-            return  # what stands is the same, or newer
+    def add(self, told: Iterable[tuple[str, Event]]) -> None:
+        newest_last = sorted((self._item(job_id, event) for job_id, event in told), key=_newness)
+        items = {_key_of(item): item for item in newest_last}
+        keys = [{"pk": item["pk"], "sk": item["sk"]} for item in items.values()]
+        standing = {_key_of(item): item for item in self._table.get_many(keys)}
+        room: dict[str, int] = {}
+        for key, item in items.items():
+            if key in standing:
+                if _newness(item) > _newness(standing[key]):
+                    self._put(item)
+                continue
+            job = item["pk"]["S"]
+            if job not in room:
+                room[job] = self._room(job)
+            room[job] -= 1
+            if room[job] >= 0:
+                self._put(item)
 
     def page(self, job_id: str, limit: int, after: str | None) -> EventPage:
         start = {"ExclusiveStartKey": event_position_key(job_id, after)} if after else {}
         answer = self._table.query(
-            KeyConditionExpression="pk = :pk AND begins_with(sk, :events)",
-            ExpressionAttributeValues={":pk": job_key(job_id)["pk"], ":events": {"S": EVENT}},
+            **_events_of(job_key(job_id)["pk"]["S"]),
             Limit=limit + 1,  # so that the last page is known to be the last
             ConsistentRead=True,
             **start,
@@ -53,6 +67,18 @@ class Events:
         goes_on = found and (len(answer["Items"]) > limit or "LastEvaluatedKey" in answer)
         last = found[-1]["sk"]["S"].removeprefix(EVENT) if goes_on else None
         return EventPage(tuple(map(_from_item, found)), last)
+
+    def _put(self, item: Item) -> None:
+        values = {":last_at": item["last_at"], ":times": item["times"]}
+        try:
+            self._table.put(item, conditions.NEWER_EVENT, values)
+        except ConditionFailed:
+            return  # what stands by now is the same, or newer
+
+    def _room(self, job: str) -> int:
+        """How many more events the job of that partition may have."""
+        pages = self._table.pages(**_events_of(job), Select="COUNT")
+        return MOST_EVENTS - sum(int(page["Count"]) for page in pages)
 
     def _item(self, job_id: str, event: Event) -> Item:
         """The whole item of an event. No attribute is an index's, so that no list ever sees one."""
@@ -69,6 +95,23 @@ class Events:
             "times": {"N": str(event.count)},
             "expires_at": {"N": str(int(self._clock().timestamp()) + self._retention_seconds)},
         }
+
+
+def _events_of(partition: str) -> dict[str, Any]:
+    """The parameters of a Query for the events beside a record."""
+    return {
+        "KeyConditionExpression": "pk = :pk AND begins_with(sk, :events)",
+        "ExpressionAttributeValues": {":pk": {"S": partition}, ":events": {"S": EVENT}},
+    }
+
+
+def _key_of(item: Item) -> tuple[str, str]:
+    return item["pk"]["S"], item["sk"]["S"]
+
+
+def _newness(item: Item) -> tuple[str, int]:
+    """As conditions.NEWER_EVENT compares."""
+    return item["last_at"]["S"], int(item["times"]["N"])
 
 
 def _from_item(item: Item) -> Event:

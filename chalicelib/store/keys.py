@@ -75,6 +75,10 @@ def page_key(name: str) -> Key:
     return _key(f"PAGE#{name}", "PAGE")
 
 
+def feed_key(feed: str) -> Key:
+    return _key(f"FEED#{feed}", "FEED")
+
+
 def counter_partition(tenant: str | None, shard: int) -> str:
     """A shard is a partition of its own, and holds the tenant's counters and all its workspaces'."""
     return f"COUNTS-{ALL}#{shard}" if tenant is None else f"COUNTS#{_part(tenant)}#{shard}"

@@ -138,8 +138,12 @@ def test_delete(stack: Stack, fresh: str) -> None:
 
 
 def test_events(stack: Stack, job: str) -> None:
-    data = check(of("GET", JOB + "/events"), stack.call("GET", f"{JOBS}/{job}/events"))
-    assert "Started" in [event["reason"] for event in data["events"]]
+    path = f"{JOBS}/{job}/events"
+    stack.wait("Started", path, lambda a: "Started" in [event["reason"] for event in a["data"]["events"]])
+    data = check(of("GET", JOB + "/events"), stack.call("GET", path + "?limit=2"))
+    assert [event["reason"] for event in data["events"]] == ["Accepted", "Submitted"]
+    rest = check(of("GET", JOB + "/events"), stack.call("GET", f"{path}?cursor={data['nextCursor']}"))
+    assert "Started" in [event["reason"] for event in rest["events"]]
 
 
 @pytest.mark.parametrize("query", ["", "?tailLines=1", "?tailLines=50&follow=false"])

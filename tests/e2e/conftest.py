@@ -56,6 +56,10 @@ class World:
         lines: list[str] = self.call("GET", f"/api/v1/training/jobs/{job_id}/logs").json()["data"]["logs"]
         return lines
 
+    def events(self, job_id: str) -> list[Any]:
+        events: list[Any] = self.call("GET", f"/api/jobs/{job_id}/events").json()["data"]["events"]
+        return events
+
     def until(self, job_id: str, condition: Callable[[Any], bool]) -> Any:
         """The job's detail as soon as the condition holds for it."""
         return wait_for(lambda: self.detail(job_id), condition)

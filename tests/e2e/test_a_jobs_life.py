@@ -32,9 +32,9 @@ def test_a_job_runs_and_its_output_and_events_come_back(world: World) -> None:
     (pod,) = job["pods"]
     logs = world.call("GET", f"/api/jobs/{job_id}/pods/{pod}/logs?tailLines=1").json()["data"]["logs"]
     assert logs.rstrip("\n") == "two"
-    events = world.call("GET", f"/api/jobs/{job_id}/events").json()["data"]["events"]
-    assert {"SuccessfulCreate", "Scheduled", "Started"} <= {event["reason"] for event in events}
-    assert events == sorted(events, key=lambda event: event["timestamp"])
+    told = ["Accepted", "Submitted", "SuccessfulCreate", "Scheduled", "Created", "Started", "Completed"]
+    events = wait_for(lambda: world.events(job_id), lambda events: {*told} <= {e["reason"] for e in events})
+    assert events == sorted(events, key=lambda event: event["firstTimestamp"])
 
 
 def test_what_the_job_names_shows_in_its_detail(world: World) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import time
 from collections import OrderedDict
 from datetime import timedelta
 from typing import Any
@@ -80,7 +80,7 @@ def _about(obj: Obj, field: str) -> Obj:
     if field:
         subject["fieldPath"] = field
     return {
-        "metadata": {"name": f"{metadata['name']}.{secrets.token_hex(8)}"},
+        "metadata": {"name": f"{metadata['name']}.{time.time_ns():x}"},  # as client-go's recorder has it
         "involvedObject": subject,
         "count": 1,
         "firstTimestamp": moment,

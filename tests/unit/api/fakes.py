@@ -11,10 +11,11 @@ from typing import Any
 from chalice.app import Chalice
 from chalice.test import Client
 
+from chalicelib.domain.events import Event
 from chalicelib.domain.job import Job, JobSummary
 from chalicelib.errors import IdempotencyConflict, NotAuthenticated, StaleRecord
 from chalicelib.services.caller import Caller, Role
-from chalicelib.services.ports import Idempotency, JobPage, ListQuery
+from chalicelib.services.ports import EventPage, Idempotency, JobPage, ListQuery
 
 
 @dataclass
@@ -24,6 +25,7 @@ class FakeStore:
     jobs: dict[str, Job] = field(default_factory=dict)
     keys: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     queries: list[ListQuery] = field(default_factory=list)
+    happened: list[tuple[str, Event]] = field(default_factory=list)  # each with its job, oldest first
     inexact: bool = False
     broken: Exception | None = None
 
@@ -69,6 +71,26 @@ class FakeStore:
 
     def has_unsettled(self) -> bool:
         return any(True for _ in self.unsettled())
+
+    def add_event(self, job_id: str, event: Event) -> None:
+        self.happened.append((job_id, event))
+
+    def add_events(self, told: Sequence[tuple[str, Event]]) -> None:
+        self.happened += told
+
+    def events(self, job_id: str, limit: int, after: str | None = None) -> EventPage:
+        """A position is how many came before."""
+        self._check()
+        mine = [event for whose, event in self.happened if whose == job_id]
+        begin = int(after or 0)
+        end = begin + limit
+        return EventPage(tuple(mine[begin:end]), str(end) if end < len(mine) else None)
+
+    def feed_position(self, feed: str) -> str | None:
+        raise NotImplementedError
+
+    def save_feed_position(self, feed: str, position: str) -> None:
+        raise NotImplementedError
 
     def recount(self, tenant: str | None) -> Mapping[str, int]:
         raise NotImplementedError

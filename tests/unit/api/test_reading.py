@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.events import Event
 from chalicelib.domain.states import Status
 from tests import builders
 from tests.builders import JOB_ID, NOW
@@ -97,6 +96,12 @@ WRONG_LOGS = [
     (f"{DETAIL}/pods/{POD}/logs", "follow=yes", "follow"),
     (f"{DETAIL}/pods/{POD}/logs", "lines=1", "lines"),
     (f"{DETAIL}/events", "x=1", "x"),
+    (f"{DETAIL}/events", "limit=0", "limit"),
+    (f"{DETAIL}/events", "limit=1001", "limit"),
+    (f"{DETAIL}/events", "limit=ten", "limit"),
+    (f"{DETAIL}/events", "limit=1&limit=2", "limit"),
+    (f"{DETAIL}/events", "cursor=", "cursor"),
+    (f"{DETAIL}/events", "cursor=x", "cursor"),
     (DETAIL, "x=1", "x"),
     (f"{V1}/{JOB_ID}", "x=1", "x"),
 ]
@@ -284,33 +289,3 @@ def test_admins_list_all_tenants(world: World) -> None:
 
 def test_the_deepest_page_is_still_read(world: World) -> None:
     assert world.api.call("GET", f"{V1}?page=1000&page_size=100").status == 200
-
-
-def test_events_have_the_contracts_fields_and_two_more(world: World) -> None:
-    with_job(world)
-    event = Event(
-        type="Normal",
-        reason="Started",
-        message="Container started",
-        timestamp=NOW,
-        first_timestamp=NOW,
-        count=2,
-        object=f"Pod/{POD}",
-        key="uid",
-    )
-    world.cluster.happened.append(event)
-    assert world.api.call("GET", f"{DETAIL}/events").body == {
-        "success": True,
-        "data": {
-            "events": [
-                {
-                    "type": "Normal",
-                    "reason": "Started",
-                    "message": "Container started",
-                    "timestamp": "2026-01-26T10:00:00Z",
-                    "count": 2,
-                    "object": f"Pod/{POD}",
-                }
-            ]
-        },
-    }

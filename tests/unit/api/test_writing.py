@@ -10,7 +10,7 @@ import pytest
 
 from chalicelib.domain.job import Reason
 from chalicelib.domain.states import Status
-from chalicelib.errors import ClusterRejected, ClusterUnavailable, NamespaceMissing, StoreUnavailable
+from chalicelib.errors import StoreUnavailable
 from tests import builders
 from tests.builders import JOB_ID
 from tests.unit.api.conftest import World
@@ -35,7 +35,6 @@ EVERY_CALL = [
 ]
 ON_A_JOB = [call for call in EVERY_CALL if JOB_ID in call[1]]
 WRITES = [EVERY_CALL[i] for i in (0, 3, 4, 6, 9, 10)]
-CLUSTER_READS = [EVERY_CALL[11]]
 
 
 def name_of(value: Any) -> str:
@@ -318,27 +317,6 @@ def test_an_outage_of_the_store_is_503_in_the_envelope(
     assert reply.status == 503 and error_code(reply.body) in (50301, "ServiceUnavailable")
     assert int(reply.headers["Retry-After"]) > 0
     assert "secret" not in reply.raw
-
-
-@pytest.mark.parametrize(("method", "path", "body"), CLUSTER_READS, ids=name_of)
-@pytest.mark.parametrize(
-    ("error", "status", "codes"),
-    [
-        (ClusterUnavailable("10.0.0.1 refused"), 503, (50302, "ClusterUnavailable")),
-        (NamespaceMissing("trainyard-acme"), 503, (50305, "NamespaceMissing")),
-        (ClusterRejected("no"), 502, (50201, "ClusterRejected")),
-    ],
-    ids=["unavailable", "no namespace", "rejected"],
-)
-def test_what_the_cluster_says_is_answered_in_the_envelope(
-    world: World, method: str, path: str, body: Any, error: Exception, status: int, codes: tuple[int, str]
-) -> None:
-    with_job(world)
-    world.cluster.broken = error
-    reply = world.api.call(method, path, body)
-    assert reply.status == status and error_code(reply.body) in codes
-    assert ("Retry-After" in reply.headers) is (status == 503)
-    assert "10.0.0.1" not in reply.raw
 
 
 @pytest.mark.parametrize(("method", "path", "body"), EVERY_CALL, ids=name_of)

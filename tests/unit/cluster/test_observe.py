@@ -117,8 +117,41 @@ def test_events_of_old_and_new_writers_have_a_time_and_a_count(
     written: dict[str, Any], count: int, at: int
 ) -> None:
     value = {
-        "metadata": {"uid": "u", "creationTimestamp": CREATED},
+        "metadata": {"name": "p.x", "creationTimestamp": CREATED},
         "involvedObject": {"kind": "Pod", "name": "p"},
     }
     event = observe.event(value | written)
     assert (event.count, event.timestamp.minute, event.object, event.type) == (count, at, "Pod/p", "Normal")
+
+
+def an_event(name: str, **written: Any) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": "n", "creationTimestamp": CREATED}
+    return {"metadata": metadata, "involvedObject": {"kind": "Pod", "name": "p"}, **written}
+
+
+@pytest.mark.parametrize(
+    ("name", "microseconds"),
+    [
+        pytest.param("p.188e3f9214cdf280", 250_000, id="a name that ends in its nanoseconds"),
+        pytest.param("p.188e3f9241820a00", 0, id="in those of another second"),
+        pytest.param("p.188e3f9214cdf2800", 0, id="in no moment at all"),
+        pytest.param("p.by-hand", 0, id="in something else"),
+        pytest.param("p", 0, id="in nothing"),
+    ],
+)
+def test_an_events_name_tells_when_it_first_happened_within_its_second(name: str, microseconds: int) -> None:
+    event = observe.event(an_event(name, firstTimestamp="2026-01-26T10:00:00Z"))
+    assert event.first_timestamp == AT.replace(microsecond=microseconds)
+
+
+def test_an_event_that_is_created_again_is_the_same_one() -> None:
+    first = an_event("p.188e", firstTimestamp=CREATED, lastTimestamp=CREATED, count=1)
+    again = an_event("p.188e", firstTimestamp=CREATED, lastTimestamp="2026-01-26T12:00:00Z", count=2)
+    one, other = observe.event(first), observe.event(again)
+    assert (one.key, one.first_timestamp) == (other.key, other.first_timestamp)
+
+
+def test_an_events_words_are_cut_short_and_fit_for_utf8() -> None:
+    event = observe.event(an_event("p", message="\ud800" + "x" * 5000, reason="r" * 500, type=None))
+    assert (len(event.message), event.message[:2]) == (1024, "?x")
+    assert (len(event.reason), event.type) == (128, "Normal")

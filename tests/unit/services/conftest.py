@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from chalicelib.domain.manifest import ManifestSettings
+from chalicelib.domain.pools import Pool
 from chalicelib.services.caller import Caller, Role
+from chalicelib.services.feed import Feed
 from chalicelib.services.jobs import Jobs
 from chalicelib.services.outbox import Outbox
 from chalicelib.services.reconcile import Reconciler
@@ -51,11 +54,18 @@ class Yard:
         self.outbox = Outbox(self.reconciler, self.store, self._kick, self.clock)
         self.sync = self.another_sync("me")
 
-    def another_sync(self, holder: str) -> Sync:
-        pace = Pace(
-            interval=timedelta(seconds=2), lease=timedelta(seconds=20), holder=holder, sleep=self.clock.move
-        )
+    def another_sync(self, holder: str, **changes: Any) -> Sync:
+        pace = self.pace(holder, **changes)
         return Sync(self.reconciler, self.store, POOLS, self.cluster, self.clock, pace)
+
+    def pace(self, holder: str, pools: Mapping[str, Pool] = POOLS, interval: float = 2) -> Pace:
+        return Pace(
+            interval=timedelta(seconds=interval),
+            lease=timedelta(seconds=20),
+            holder=holder,
+            sleep=self.clock.move,
+            feed=Feed(self.store, pools, self.cluster),
+        )
 
     def submit(self) -> str:
         return self.submission.submit(ADA, REQUEST).id

@@ -10,7 +10,7 @@ from chalicelib.domain.decide import SUBMISSION_LASTS
 from chalicelib.domain.observed import Outcome
 from chalicelib.errors import ClusterUnavailable, JobFinished
 from chalicelib.services.reconcile import Reconciler
-from chalicelib.services.sync import Pace, Sync
+from chalicelib.services.sync import Sync
 from tests.builders import ended_pod, later, running_pod
 from tests.unit.services.conftest import ADA, MANIFEST, Yard
 
@@ -215,9 +215,7 @@ def test_a_run_ends_when_it_can_read_nothing_that_is_unsettled(yard: Yard) -> No
 def test_a_job_whose_pool_is_no_longer_configured_says_so(yard: Yard) -> None:
     job_id = yard.submit()
     reconciler = Reconciler(yard.store, {}, yard.cluster, MANIFEST, yard.clock)
-    pace = Pace(
-        interval=timedelta(seconds=2), lease=timedelta(seconds=20), holder="me", sleep=yard.clock.move
-    )
+    pace = yard.pace("me", pools={})
     Sync(reconciler, yard.store, {}, yard.cluster, yard.clock, pace).look()
     assert yard.says(job_id) == ("pending", "PoolMissing")
 

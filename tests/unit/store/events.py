@@ -12,6 +12,7 @@ from chalicelib.domain.events import Event
 from chalicelib.domain.states import Status
 from chalicelib.errors import StaleRecord
 from chalicelib.services.ports import Idempotency, ListQuery
+from chalicelib.store.events import MOST_EVENTS
 from chalicelib.store.items import to_time
 from chalicelib.store.keys import event_key
 from tests.unit.store.support import START, Bench, a_job, moved
@@ -135,6 +136,57 @@ def test_an_event_is_forgotten_by_the_tables_ttl_so_long_after_it_was_last_told(
     item = bench.item(event_key(JOB_ID, to_time(an_event().first_timestamp), an_event().key))
     assert item is not None
     assert item["expires_at"] == {"N": str(int(START.timestamp()) + 3660)}
+
+
+def test_many_events_of_many_jobs_are_kept_at_once_and_the_newest_of_each(bench: Bench) -> None:
+    other = a_job(2).id
+    newer = an_event(1, count=2)
+    told = [(JOB_ID, newer), (JOB_ID, an_event(1)), (JOB_ID, an_event(2)), (other, an_event())]
+    bench.store.add_events(told)
+    assert kept(bench) == [newer, an_event(2)]
+    assert bench.store.events(other, 10).items == (an_event(),)
+
+
+def test_events_that_are_known_are_not_written_again(bench: Bench) -> None:
+    told = [(JOB_ID, an_event(number)) for number in range(130)]
+    bench.store.add_events(told)
+    bench.spy.calls.clear()
+    bench.store.add_events(told)
+    assert bench.spy.operations == ["batch_get_item"] * 2
+
+
+def test_nothing_told_asks_nothing(bench: Bench) -> None:
+    bench.store.add_events([])
+    assert bench.spy.calls == []
+
+
+def test_a_job_keeps_so_many_events_and_then_only_what_becomes_of_them(bench: Bench) -> None:
+    bench.store.create(a_job())  # tells one itself
+    bench.store.add_events([(JOB_ID, an_event(number)) for number in range(1, MOST_EVENTS + 10)])
+    full = kept(bench)
+    assert len(full) == MOST_EVENTS
+    bench.store.add_event(JOB_ID, an_event(5000))
+    bench.store.add_event(JOB_ID, an_event(7, count=7))
+    bench.store.add_event(a_job(2).id, an_event(5000))
+    assert kept(bench) == [an_event(7, count=7) if event.key == "uid-7" else event for event in full]
+    assert len(bench.store.events(a_job(2).id, 10).items) == 1
+
+
+def test_a_full_jobs_own_changes_are_told_all_the_same(bench: Bench) -> None:
+    job = bench.store.create(a_job())
+    bench.store.add_events([(JOB_ID, an_event(number)) for number in range(-MOST_EVENTS, 0)])
+    bench.store.save(moved(job, Status.STOPPING, reason="StopRequested"), job)
+    first = bench.store.events(JOB_ID, MOST_EVENTS)
+    rest = bench.store.events(JOB_ID, 10, first.last)
+    assert "StopRequested" in [event.reason for event in rest.items]
+
+
+def test_how_far_a_feed_was_read_is_remembered_for_each(bench: Bench) -> None:
+    assert bench.store.feed_position("a#*") is None
+    for position in ("1", "2"):
+        bench.store.save_feed_position("a#*", position)
+    bench.store.save_feed_position("b#*", "9")
+    assert (bench.store.feed_position("a#*"), bench.store.feed_position("b#*")) == ("2", "9")
 
 
 # ---- what a record's own writes tell

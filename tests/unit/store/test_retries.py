@@ -216,6 +216,8 @@ CALLS: dict[str, Callable[[DynamoStore], Any]] = {
     "unsettled": lambda store: list(store.unsettled()),
     "has_unsettled": lambda store: store.has_unsettled(),
     "add_event": lambda store: store.add_event(JOB_ID, an_event()),
+    "feed_position": lambda store: store.feed_position("a#*"),
+    "save_feed_position": lambda store: store.save_feed_position("a#*", "1"),
     "events": lambda store: store.events(JOB_ID, 10),
     "recount": lambda store: store.recount("acme"),
     "acquire_lease": lambda store: store.acquire_lease("sync", "a", START, timedelta(seconds=1)),

@@ -74,6 +74,7 @@ ALLOWED = [
     ("list", "pods"),
     ("get", "pods/log"),
     ("list", "events"),
+    ("watch", "events"),
 ]
 REFUSED = [
     ("update", "jobs.batch"),
@@ -81,6 +82,7 @@ REFUSED = [
     ("deletecollection", "jobs.batch"),
     ("list", "services"),
     ("get", "pods"),
+    ("watch", "pods"),
     ("create", "pods"),
     ("delete", "pods"),
     ("create", "pods/exec"),

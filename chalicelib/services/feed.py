@@ -1,0 +1,126 @@
+"""Keeps what Kubernetes forgets: the Events of our jobs and their pods, as the clusters tell them.
+
+How far each cluster has been read is kept too, and only after what came before is: a reader that dies is
+repeated by the next one, and loses nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from chalicelib.domain.events import Event, job_id_of
+from chalicelib.domain.job import Job
+from chalicelib.domain.pools import Pool
+from chalicelib.errors import ClusterRejected, ClusterUnavailable, StoreUnavailable
+from chalicelib.services.ports import Clusters, JobStore
+
+log = logging.getLogger(__name__)
+
+MOST_KNOWN = 20_000  # job ids whose place is remembered
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A cluster, and the namespace in it to listen to; None: all of them. `pool` is one of its pools."""
+
+    pool: Pool
+    namespace: str | None
+
+    @property
+    def name(self) -> str:
+        return f"{self.pool.cluster}#{self.namespace or '*'}"
+
+
+class Feed:
+    """Reads the Events of all pools' clusters, several clusters at a time."""
+
+    def __init__(self, store: JobStore, pools: Mapping[str, Pool], clusters: Clusters) -> None:
+        self._readers = [_Reader(source, store, pools, clusters) for source in _sources(pools.values())]
+
+    def resume(self) -> None:
+        """Go on where the last reader ended, whoever that was."""
+        for reader in self._readers:
+            reader.position = None
+
+    def follow(self, seconds: float, goes_on: Callable[[], bool]) -> None:
+        """Keep what the clusters tell, for about that long; or less, where one does not answer. A long list
+        is left where it is when `goes_on` says so. Trouble is logged, and tried again by the next call."""
+        if len(self._readers) <= 1:
+            for reader in self._readers:
+                reader.follow(seconds, goes_on)
+            return
+        with ThreadPoolExecutor(len(self._readers)) as threads:
+            list(threads.map(lambda reader: reader.follow(seconds, goes_on), self._readers))
+
+
+class _Reader:
+    """One source's reader: used by one thread at a time."""
+
+    def __init__(
+        self, source: _Source, store: JobStore, pools: Mapping[str, Pool], clusters: Clusters
+    ) -> None:
+        self.position: str | None = None
+        self._source = source
+        self._store = store
+        self._pools = pools
+        self._clusters = clusters
+        self._places: dict[str, tuple[str, str] | None] = {}  # job id → cluster, namespace; None: no job
+
+    def follow(self, seconds: float, goes_on: Callable[[], bool]) -> None:
+        try:
+            self._follow(seconds, goes_on)
+        except (ClusterUnavailable, ClusterRejected, StoreUnavailable) as error:
+            log.warning("events of %s: %s", self._source.name, error)
+        except Exception:
+            log.exception("events of %s could not be kept", self._source.name)
+
+    def _follow(self, seconds: float, goes_on: Callable[[], bool]) -> None:
+        source = self._source
+        self.position = begin = self.position or self._store.feed_position(source.name)
+        try:
+            for happened in self._clusters(source.pool).happened(source.namespace, begin, seconds):
+                self._store.add_events(self._ours(happened.events))
+                self.position = happened.position or self.position
+                if happened.position is None and not goes_on():
+                    return
+        finally:
+            if self.position and self.position != begin:
+                self._store.save_feed_position(source.name, self.position)
+
+    def _ours(self, events: Sequence[tuple[str, Event]]) -> list[tuple[str, Event]]:
+        """Those about a job that has a record, in the place where that job lives, each with the job's id."""
+        named = [(job_id_of(event), namespace, event) for namespace, event in events]
+        self._learn({job_id for job_id, *_ in named if job_id})
+        return [
+            (job_id, event)
+            for job_id, namespace, event in named
+            if job_id and self._places[job_id] == (self._source.pool.cluster, namespace)
+        ]
+
+    def _learn(self, job_ids: Set[str]) -> None:
+        if len(self._places) > MOST_KNOWN:
+            self._places = {}
+        if new := sorted(job_ids - self._places.keys()):
+            jobs = self._store.get_many(new)
+            self._places |= {job_id: self._place(jobs.get(job_id)) for job_id in new}
+
+    def _place(self, job: Job | None) -> tuple[str, str] | None:
+        pool = self._pools.get(job.spec.pool) if job and not job.is_deleted else None
+        return (pool.cluster, pool.namespace_of(job.tenant)) if job and pool else None
+
+
+def _sources(pools: Iterable[Pool]) -> Iterator[_Source]:
+    """One for a cluster where any pool spans tenants; else one for each namespace."""
+    by_cluster: defaultdict[str, list[Pool]] = defaultdict(list)
+    for pool in pools:
+        by_cluster[pool.cluster].append(pool)
+    for here in by_cluster.values():
+        if any(pool.spans_tenants for pool in here):
+            yield _Source(here[0], None)
+        else:
+            one_each = {pool.namespace: pool for pool in here}
+            yield from (_Source(pool, namespace) for namespace, pool in one_each.items())
