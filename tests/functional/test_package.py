@@ -97,6 +97,19 @@ def test_a_role_allows_the_table_calls_that_its_function_makes_and_no_more(
     assert actions(resources, role) == {f"dynamodb:{name}" for name in allowed}
 
 
+def test_only_the_api_reads_what_jobs_printed_and_nobody_writes_it(resources: Mapping[str, Any]) -> None:
+    group = {"Fn::GetAtt": ["JobsLogGroup", "Arn"]}
+    found = [
+        (role, sorted(statement["Action"]))
+        for role, body in resources.items()
+        if body["Type"] == "AWS::IAM::Role"
+        for policy in body["Properties"].get("Policies", [])
+        for statement in policy["PolicyDocument"]["Statement"]
+        if statement["Resource"] == group
+    ]
+    assert found == [("ApiHandlerRole", ["logs:DescribeLogStreams", "logs:GetLogEvents"])]
+
+
 def test_the_stream_hands_over_just_the_records_that_need_the_outbox(resources: Mapping[str, Any]) -> None:
     source = resources["Outbox"]["Properties"]["Events"]["OutboxDynamodbEventSource"]["Properties"]
     patterns = [
@@ -114,4 +127,6 @@ def test_the_stream_hands_over_just_the_records_that_need_the_outbox(resources: 
 def test_every_function_is_told_its_table_and_its_issuer(package: Path) -> None:
     template = yaml.safe_load((package / "sam.yaml").read_text())
     told = template["Globals"]["Function"]["Environment"]["Variables"]
-    assert {"TRAINYARD_JOBS_TABLE", "TRAINYARD_JWKS_URL", "TRAINYARD_POOLS"} <= set(told)
+    assert {"TRAINYARD_JOBS_TABLE", "TRAINYARD_LOG_GROUP", "TRAINYARD_JWKS_URL", "TRAINYARD_POOLS"} <= set(
+        told
+    )
