@@ -23,6 +23,7 @@ ISSUER = "trainyard-local"
 AUDIENCE = "trainyard"
 DEFAULT_TENANT = "demo"
 SERVICE_USER = "trainyard"  # and its group
+LOG_GROUP = "/trainyard/jobs"
 
 
 class BadConfig(ValueError):
@@ -42,6 +43,7 @@ class Local:
     node_memory: str
     node_gpu: str
     ministack_python: Path
+    node_logs: Path | None  # of the pods whose logs are shipped, as a kubelet keeps them
 
     @property
     def url(self) -> str:
@@ -94,6 +96,10 @@ class Local:
         return self.home / "pump" / "checkpoint.json"
 
     @property
+    def shipped_file(self) -> Path:
+        return self.home / "shipper" / "checkpoint.json"
+
+    @property
     def logs(self) -> Path:
         return self.home / "logs"
 
@@ -108,12 +114,14 @@ class Local:
 
 def load(environ: Mapping[str, str] = os.environ) -> Local:
     """Read the embedded stack's own settings. Raises BadConfig."""
+    home = Path(environ.get("TRAINYARD_HOME") or REPO / ".trainyard").expanduser().resolve()
+    kubeconfig = _given_kubeconfig(environ)
     local = Local(
-        home=Path(environ.get("TRAINYARD_HOME") or REPO / ".trainyard").expanduser().resolve(),
+        home=home,
         port=_port(environ, "TRAINYARD_PORT", 8000),
         aws_port=_port(environ, "TRAINYARD_AWS_PORT", 4566),
         kubernetes_port=_port(environ, "TRAINYARD_KUBERNETES_PORT", 6443),
-        given_kubeconfig=_given_kubeconfig(environ),
+        given_kubeconfig=kubeconfig,
         node_cpu=environ.get("TRAINYARD_NODE_CPU") or "32",
         node_memory=environ.get("TRAINYARD_NODE_MEMORY") or "128Gi",
         node_gpu=environ.get("TRAINYARD_NODE_GPU") or "8",
@@ -121,6 +129,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Local:
         ministack_python=Path(
             environ.get("TRAINYARD_MINISTACK_PYTHON") or REPO / ".venv-ministack" / "bin" / "python"
         ),
+        node_logs=_node_logs(environ) if kubeconfig else home / "kubernetes" / "log" / "pods",
     )
     ports = [local.port, local.aws_port] + ([local.kubernetes_port] if local.embedded_cluster else [])
     if len(set(ports)) < len(ports):
@@ -164,6 +173,7 @@ def service_environment(
         "TRAINYARD_CLUSTER": "embedded" if local.embedded_cluster else "kubeconfig",
         "KUBECONFIG": local.kubeconfig,
         "TRAINYARD_JOBS_TABLE": jobs_table,
+        "TRAINYARD_LOG_GROUP": LOG_GROUP,
         "TRAINYARD_CLUSTERS": environ.get("TRAINYARD_CLUSTERS")
         or json.dumps({"default": {"kubeconfig": local.service_kubeconfig}}),
         "TRAINYARD_JWT_ISSUER": ISSUER,
@@ -185,6 +195,16 @@ def _port(environ: Mapping[str, str], name: str, default: int) -> int:
     if not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
         raise BadConfig(f"{name}={text!r}: a port from 1 to 65535 is allowed")
     return int(text)
+
+
+def _node_logs(environ: Mapping[str, str]) -> Path | None:
+    """A real cluster's logs can be shipped from here only if its node is this machine."""
+    text = environ.get("TRAINYARD_NODE_LOGS")
+    if not text:
+        return None
+    if not Path(text).is_dir():
+        raise BadConfig(f"TRAINYARD_NODE_LOGS={text!r}: a folder such as /var/log/pods is allowed")
+    return Path(text)
 
 
 def _given_kubeconfig(environ: Mapping[str, str]) -> str | None:

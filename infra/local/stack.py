@@ -24,10 +24,11 @@ from infra.local.ministack import DeployFailed
 from infra.local.processes import Component
 
 UP_TOKEN_TTL_SECONDS = 24 * 3600
-# What writes stops first, what is written to last: the outbox is read to its end before its stream is lost.
-STOP_ORDER = ("gateway", "pump", "kubernetes", "ministack")
+# What writes stops first, what is written to last: the outbox is read to its end before its stream is lost,
+# and the logs of what the cluster ended last are shipped.
+STOP_ORDER = ("gateway", "pump", "kubernetes", "shipper", "ministack")
 Say = Callable[[str], None]
-STOP_SECONDS = {"ministack": 60.0, "kubernetes": 60.0, "pump": 30.0, "gateway": 10.0}
+STOP_SECONDS = {"ministack": 60.0, "shipper": 30.0, "kubernetes": 60.0, "pump": 30.0, "gateway": 10.0}
 
 
 def tell(text: str) -> None:
@@ -146,7 +147,7 @@ def _kubernetes(local: Local, environ: Mapping[str, str]) -> Component:
 
 def _services(local: Local, environ: Mapping[str, str], jobs_table: str) -> list[Component]:
     env = config.service_environment(local, jobs_table, environ)
-    return [
+    services = [
         Component(
             name="gateway",
             argv=(sys.executable, "-m", "infra.local.gateway"),
@@ -161,7 +162,14 @@ def _services(local: Local, environ: Mapping[str, str], jobs_table: str) -> list
             env=env,
             is_ready=lambda: _said_ready(local, "pump"),
         ),
+        Component(
+            name="shipper",
+            argv=(sys.executable, "-m", "infra.local.log_shipper"),
+            env=env,
+            is_ready=lambda: _said_ready(local, "shipper"),
+        ),
     ]
+    return [service for service in services if service.name in _names(local)]
 
 
 def _check_ports(local: Local, components: Sequence[Component]) -> None:
@@ -198,7 +206,8 @@ def _stop(local: Local, name: str, say: Say) -> bool:
 
 
 def _names(local: Local) -> list[str]:
-    return [name for name in reversed(STOP_ORDER) if name != "kubernetes" or local.embedded_cluster]
+    absent = {"kubernetes": not local.embedded_cluster, "shipper": local.node_logs is None}
+    return [name for name in reversed(STOP_ORDER) if not absent.get(name)]
 
 
 def _write_variables(local: Local) -> dict[str, str]:

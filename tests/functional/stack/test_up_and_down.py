@@ -18,7 +18,7 @@ from infra.local import ministack, processes
 from infra.local.config import HOST, REPO
 from tests.stack import RunningStack, free_ports
 
-COMPONENTS = ["ministack", "kubernetes", "pump", "gateway"]
+COMPONENTS = ["ministack", "shipper", "kubernetes", "pump", "gateway"]
 PRINTED = [
     "TRAINYARD_URL",
     "TRAINYARD_TOKEN",
@@ -79,7 +79,7 @@ def test_a_second_up_starts_nothing_and_prints_the_same(stack: RunningStack) -> 
     again = command(stack, "up")
     assert again.returncode == 0, again.stderr
     assert [line.split("=")[0] for line in again.stdout.splitlines()] == PRINTED
-    assert again.stderr.count("running already") == 4
+    assert again.stderr.count("running already") == len(COMPONENTS)
     assert {name: stack.pid(name) for name in COMPONENTS} == pids
 
 
@@ -173,7 +173,7 @@ def test_a_hundred_records_are_there_after_down_and_up(stack: RunningStack) -> N
     for number in range(100):
         item = {"pk": {"S": f"TEST#{number}"}, "sk": {"S": "TEST"}, "id": {"S": f"test-{number}"}}
         dynamodb.put_item(TableName=table, Item=item | {"list_tenant": {"S": "kept"}})
-    assert stack.stop() == ["gateway", "pump", "kubernetes", "ministack"]
+    assert stack.stop() == ["gateway", "pump", "kubernetes", "shipper", "ministack"]
     stack.start()
     found = dynamodb.query(
         TableName=table,

@@ -43,6 +43,18 @@ def test_somebodys_own_cluster_is_driven_when_asked_for(tmp_path: Path) -> None:
     assert local.kubeconfig == str(file)
 
 
+def test_the_embedded_clusters_logs_are_shipped_and_a_real_ones_when_asked_for(tmp_path: Path) -> None:
+    file = tmp_path / "kubeconfig"
+    file.touch()
+    embedded = config.load({"TRAINYARD_HOME": str(tmp_path)})
+    assert embedded.node_logs == tmp_path / "kubernetes" / "log" / "pods"
+    real = {"TRAINYARD_CLUSTER": "kubeconfig", "KUBECONFIG": str(file)}
+    assert config.load(real).node_logs is None
+    assert config.load(real | {"TRAINYARD_NODE_LOGS": str(tmp_path)}).node_logs == tmp_path
+    with pytest.raises(BadConfig, match="TRAINYARD_NODE_LOGS='/nowhere'"):
+        config.load(real | {"TRAINYARD_NODE_LOGS": "/nowhere"})
+
+
 def test_a_kubeconfig_alone_does_not_choose_the_cluster(tmp_path: Path) -> None:
     """`make up` prints KUBECONFIG: a shell that exported it still means the embedded cluster."""
     file = tmp_path / "kubeconfig"
