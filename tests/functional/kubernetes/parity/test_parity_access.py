@@ -45,12 +45,14 @@ def allow(space: Space, kind: str, name: str, rules: list[Obj]) -> None:
 
 
 def test_a_request_without_valid_credentials_is_unauthorized(cluster: Cluster) -> None:
+    """https://kubernetes.io/docs/reference/access-authn-authz/authentication/#authentication-strategies"""
     code, status = cluster.request("GET", "/api/v1/pods", token="wrong")
     assert (code, status["reason"], status["kind"]) == (401, "Unauthorized", "Status")
     assert cluster.request("GET", "/api/v1/pods")[0] == 200
 
 
 def test_a_user_without_roles_sees_what_is_there_and_nothing_in_it(space: Space) -> None:
+    """https://kubernetes.io/docs/reference/access-authn-authz/rbac/#discovery-roles"""
     path = f"/apis/batch/v1/namespaces/{space.name}/jobs"
     code, status = space.cluster.request("GET", path, headers=GUEST)
     assert (code, status["reason"]) == (403, "Forbidden")
@@ -102,6 +104,7 @@ REFUSED = [
 def test_trainyards_role_is_what_it_needs_and_no_more(
     cluster: Cluster, verb: str, resource: str, answer: str
 ) -> None:
+    """https://kubernetes.io/docs/reference/access-authn-authz/authorization/#checking-api-access"""
     plural, _, sub = resource.partition("/")
     words = ["auth", "can-i", verb, plural, *([f"--subresource={sub}"] if sub else []), "-A"]
     done = cluster.kubectl_run(*words, "--as=function", "--as-group=trainyard")
@@ -110,6 +113,7 @@ def test_trainyards_role_is_what_it_needs_and_no_more(
 
 @pytest.mark.usefixtures("applied")
 def test_what_is_allowed_works_and_what_is_not_is_refused(space: Space) -> None:
+    """https://kubernetes.io/docs/reference/access-authn-authz/rbac/#role-and-clusterrole"""
     pod = {"restartPolicy": "Never", "containers": [{"name": "main", "image": space.cluster.image}]}
     body = {"metadata": {"name": "j"}, "spec": {"parallelism": 0, "template": {"spec": pod}}}
     jobs = f"/apis/batch/v1/namespaces/{space.name}/jobs"
@@ -125,6 +129,7 @@ def test_what_is_allowed_works_and_what_is_not_is_refused(space: Space) -> None:
 
 @pytest.mark.parametrize("kind", ["Role", "ClusterRole"])
 def test_a_binding_gives_a_role_within_its_namespace(space: Space, kind: str) -> None:
+    """https://kubernetes.io/docs/reference/access-authn-authz/rbac/#rolebinding-and-clusterrolebinding"""
     rules = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list"]}]
     allow(space, kind, f"reader-{space.name}", rules)
     call: Any = space.cluster.request
@@ -137,6 +142,7 @@ def test_a_binding_gives_a_role_within_its_namespace(space: Space, kind: str) ->
 
 
 def test_a_role_may_name_the_objects_it_is_about(space: Space) -> None:
+    """https://kubernetes.io/docs/reference/access-authn-authz/rbac/#referring-to-resources"""
     rule = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["mine"], "verbs": ["get"]}
     allow(space, "Role", "one", [rule])
     path = f"/api/v1/namespaces/{space.name}/secrets"
@@ -146,6 +152,7 @@ def test_a_role_may_name_the_objects_it_is_about(space: Space) -> None:
 
 
 def test_a_binding_keeps_its_role(space: Space) -> None:
+    """https://kubernetes.io/docs/reference/access-authn-authz/rbac/#rolebinding-and-clusterrolebinding"""
     rules = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}]
     allow(space, "Role", "kept", rules)
     change = {"roleRef": {"apiGroup": GROUP, "kind": "Role", "name": "other"}}
@@ -156,6 +163,7 @@ def test_a_binding_keeps_its_role(space: Space) -> None:
 
 
 def test_kubectl_lists_what_one_may_do(cluster: Cluster) -> None:
+    """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_auth/kubectl_auth_can-i/"""
     listed = cluster.kubectl("auth", "can-i", "--list", "--as=guest")
     assert "selfsubjectaccessreviews.authorization.k8s.io" in listed
     assert "jobs.batch" not in listed

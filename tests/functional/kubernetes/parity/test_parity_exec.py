@@ -46,26 +46,31 @@ def connect(space: Space, pod: str, *command: str, **options: Any) -> Any:
 
 
 def test_a_command_runs_where_the_container_does(space: Space, pod: str) -> None:
+    """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_exec/"""
     code, out, _ = execute(space, pod, "sh", "-c", "pwd; echo $A; ls /scratch; tty; hostname")
     assert (code, out.splitlines()) == (0, ["/tmp", "b c", "made", "not a tty", pod])
 
 
 def test_its_exit_code_and_its_two_streams_come_back(space: Space, pod: str) -> None:
+    """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_exec/"""
     code, out, err = execute(space, pod, "sh", "-c", "echo out; echo err >&2; exit 3")
     assert (code, out, err) == (3, "out\n", "err\ncommand terminated with exit code 3")
 
 
 def test_input_is_read_to_its_end(space: Space, pod: str) -> None:
+    """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_exec/"""
     text = "x" * 100_000 + "\n"
     assert execute(space, pod, "wc", "-c", stdin=text)[1].strip() == "100001"
 
 
 def test_much_output_comes_whole(space: Space, pod: str) -> None:
+    """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_exec/"""
     code, out, _ = execute(space, pod, "head", "-c", "2000000", "/dev/zero")
     assert (code, len(out)) == (0, 2_000_000)
 
 
 def test_a_terminal_is_a_real_one(space: Space, pod: str) -> None:
+    """https://kubernetes.io/docs/tasks/debug/debug-application/get-shell-running-container/"""
     ours, theirs = pty.openpty()
     command = ["kubectl", "-n", space.name, "exec", "-it", pod, "--", "sh"]
     environment = {**os.environ, "KUBECONFIG": space.cluster.kubeconfig}
@@ -91,6 +96,7 @@ def test_a_terminal_is_a_real_one(space: Space, pod: str) -> None:
 
 
 def test_the_python_client_sees_streams_and_exit_code(space: Space, pod: str) -> None:
+    """https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/"""
     session = connect(space, pod, "sh", "-c", "read line; echo got $line; echo err >&2; exit 5")
     session.write_stdin("hello\n")
     session.run_forever(timeout=20)
@@ -100,6 +106,7 @@ def test_the_python_client_sees_streams_and_exit_code(space: Space, pod: str) ->
 
 
 def test_a_terminal_takes_the_size_it_is_told(space: Space, pod: str) -> None:
+    """https://kubernetes.io/docs/tasks/debug/debug-application/get-shell-running-container/"""
     session = connect(space, pod, "sh", tty=True)
     session.write_channel(RESIZE, '{"Width": 123, "Height": 45}')
 
@@ -115,6 +122,7 @@ def test_a_terminal_takes_the_size_it_is_told(space: Space, pod: str) -> None:
 
 
 def test_a_command_that_is_not_there_is_told(space: Space, pod: str) -> None:
+    """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_exec/"""
     code, _, err = execute(space, pod, "no-such-command")
     assert code == 1
     assert 'exec: "no-such-command": executable file not found in $PATH' in err
@@ -127,6 +135,7 @@ def test_a_command_that_is_not_there_is_told(space: Space, pod: str) -> None:
 def test_where_there_is_nothing_to_enter_it_is_refused(
     space: Space, pod: str, name: str, container: str | None, words: str
 ) -> None:
+    """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_exec/"""
     options = {"container": container} if container else {}
     with pytest.raises(client.ApiException) as caught:
         connect(space, name or pod, "true", **options)
@@ -134,6 +143,7 @@ def test_where_there_is_nothing_to_enter_it_is_refused(
 
 
 def test_an_ended_container_cannot_be_entered(space: Space) -> None:
+    """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_exec/"""
     space.run("over", "true")
     space.ended("over")
     with pytest.raises(client.ApiException) as caught:
@@ -142,6 +152,7 @@ def test_an_ended_container_cannot_be_entered(space: Space) -> None:
 
 
 def test_what_was_started_ends_with_its_container(space: Space, pod: str) -> None:
+    """https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination"""
     session = connect(space, pod, "sh", "-c", "echo up; exec sleep 1000")
     wait_for(lambda: "up" in session.read_stdout(timeout=1))
     space.core.delete_namespaced_pod(pod, space.name, grace_period_seconds=0)

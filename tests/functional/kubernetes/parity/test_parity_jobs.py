@@ -1,4 +1,4 @@
-"""Jobs as https://kubernetes.io/docs/concepts/dataloads/controllers/job/ describes them."""
+"""Jobs as https://kubernetes.io/docs/concepts/workloads/controllers/job/ describes them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ POLITE = "trap 'exit 7' TERM; echo up; while true; do sleep 0.1; done"
 
 
 def test_a_job_runs_to_completion_and_leaves_log_counters_and_events(space: Space) -> None:
+    """https://kubernetes.io/docs/concepts/workloads/controllers/job/#running-an-example-job"""
     space.run("hello", "sh", "-c", "echo out; echo err >&2")
     assert space.ended("hello").type == "Complete"
     status = space.job("hello").status
@@ -29,6 +30,7 @@ def test_a_job_runs_to_completion_and_leaves_log_counters_and_events(space: Spac
 
 
 def test_pods_are_named_and_labelled_after_their_job(space: Space) -> None:
+    """https://kubernetes.io/docs/concepts/workloads/controllers/job/#pod-template"""
     template = {"metadata": {"labels": {"tier": "batch"}, "annotations": {"note": "kept"}}}
     container = {"name": "main", "image": space.cluster.image, "command": ["true"]}
     spec = {"template": {**template, "spec": {"restartPolicy": "Never", "containers": [container]}}}
@@ -42,6 +44,7 @@ def test_pods_are_named_and_labelled_after_their_job(space: Space) -> None:
 
 
 def test_failures_are_retried_up_to_the_limit(space: Space) -> None:
+    """https://kubernetes.io/docs/concepts/workloads/controllers/job/#pod-backoff-failure-policy"""
     space.run("fails", "sh", "-c", "exit 3", spec={"backoffLimit": 1})
     assert space.ended("fails", 90).reason == "BackoffLimitExceeded"
     assert space.job("fails").status.failed == 2
@@ -50,7 +53,7 @@ def test_failures_are_retried_up_to_the_limit(space: Space) -> None:
 
 
 def test_an_indexed_job_gives_each_pod_its_index(space: Space) -> None:
-    """https://kubernetes.io/docs/concepts/dataloads/controllers/job/#completion-mode"""
+    """https://kubernetes.io/docs/concepts/workloads/controllers/job/#completion-mode"""
     space.cluster.needs(22, "an Indexed Job")
     script = "echo $JOB_COMPLETION_INDEX $(hostname)"
     spec = {"completionMode": "Indexed", "completions": 3, "parallelism": 3}
@@ -62,6 +65,7 @@ def test_an_indexed_job_gives_each_pod_its_index(space: Space) -> None:
 
 
 def test_parallelism_bounds_how_many_run_at_once(space: Space) -> None:
+    """https://kubernetes.io/docs/concepts/workloads/controllers/job/#controlling-parallelism"""
     space.run("many", "sleep", "0.3", spec={"completions": 4, "parallelism": 2})
     seen: set[int] = set()
 
@@ -75,13 +79,14 @@ def test_parallelism_bounds_how_many_run_at_once(space: Space) -> None:
 
 
 def test_without_completions_one_success_is_enough(space: Space) -> None:
-    """https://kubernetes.io/docs/concepts/dataloads/controllers/job/#parallel-jobs (a work queue)"""
+    """https://kubernetes.io/docs/concepts/workloads/controllers/job/#parallel-jobs (a work queue)"""
     space.run("queue", "true", spec={"parallelism": 2})
     assert space.ended("queue").type == "Complete"
     assert space.job("queue").spec.completions is None
 
 
 def test_a_deadline_ends_the_job_and_its_pods(space: Space) -> None:
+    """https://kubernetes.io/docs/concepts/workloads/controllers/job/#job-termination-and-cleanup"""
     pod = {"terminationGracePeriodSeconds": 1}
     space.run("late", "sleep", "100", spec={"activeDeadlineSeconds": 1}, pod=pod)
     assert space.ended("late").reason == "DeadlineExceeded"
@@ -89,6 +94,7 @@ def test_a_deadline_ends_the_job_and_its_pods(space: Space) -> None:
 
 
 def test_a_finished_job_goes_when_its_time_to_live_is_over(space: Space) -> None:
+    """https://kubernetes.io/docs/concepts/workloads/controllers/job/#clean-up-finished-jobs-automatically"""
     space.cluster.needs(21, "ttlSecondsAfterFinished")
     space.run("brief", "true", spec={"ttlSecondsAfterFinished": 1})
     wait_for(lambda: not space.batch.list_namespaced_job(space.name).items, what="the job to go")
@@ -96,6 +102,7 @@ def test_a_finished_job_goes_when_its_time_to_live_is_over(space: Space) -> None
 
 
 def test_a_suspended_job_has_no_pods_until_it_is_resumed(space: Space) -> None:
+    """https://kubernetes.io/docs/concepts/workloads/controllers/job/#suspending-a-job"""
     space.cluster.needs(22, "suspend")
     space.run("paused", "true", spec={"suspend": True})
     wait_for(lambda: space.job("paused").status.conditions)
@@ -107,6 +114,7 @@ def test_a_suspended_job_has_no_pods_until_it_is_resumed(space: Space) -> None:
 
 @pytest.mark.parametrize(("action", "reason"), [("FailJob", "PodFailurePolicy"), ("Count", None)])
 def test_a_failure_policy_decides_by_exit_code(space: Space, action: str, reason: str | None) -> None:
+    """https://kubernetes.io/docs/concepts/workloads/controllers/job/#pod-failure-policy"""
     space.cluster.needs(26, "podFailurePolicy")
     rule = {"action": action, "onExitCodes": {"operator": "In", "values": [42]}}
     spec = {"backoffLimit": 0, "podFailurePolicy": {"rules": [rule]}}
@@ -116,6 +124,7 @@ def test_a_failure_policy_decides_by_exit_code(space: Space, action: str, reason
 
 
 def test_restarts_on_failure_happen_in_the_same_pod(space: Space) -> None:
+    """https://kubernetes.io/docs/concepts/workloads/controllers/job/#handling-pod-and-container-failures"""
     space.run_twice("again")
     started = wait_for(lambda: [p for p in space.pods("again") if restarts(p)], what="a restart")
     assert len(started) == 1
@@ -135,6 +144,7 @@ def restarts(pod: Any) -> int:
 
 
 def test_deleting_in_the_background_takes_the_pods_too(space: Space) -> None:
+    """https://kubernetes.io/docs/concepts/architecture/garbage-collection/#background-deletion"""
     space.run("bg", "sh", "-c", POLITE)
     space.running("bg")
     space.batch.delete_namespaced_job("bg", space.name, propagation_policy="Background")
@@ -142,6 +152,7 @@ def test_deleting_in_the_background_takes_the_pods_too(space: Space) -> None:
 
 
 def test_deleting_in_the_foreground_keeps_the_job_until_its_pods_are_gone(space: Space) -> None:
+    """https://kubernetes.io/docs/concepts/architecture/garbage-collection/#foreground-deletion"""
     space.run("fg", "sh", "-c", "trap 'sleep 1; exit 0' TERM; sleep 100 & wait")
     space.running("fg")
     space.batch.delete_namespaced_job("fg", space.name, propagation_policy="Foreground")
@@ -153,7 +164,7 @@ def test_deleting_in_the_foreground_keeps_the_job_until_its_pods_are_gone(space:
 
 @pytest.mark.parametrize("policy", ["Orphan", None])
 def test_orphaned_pods_stay_and_end_by_themselves(space: Space, policy: str | None) -> None:
-    """Orphan is what batch/v1 does when a client does not say."""
+    """Orphan is what batch/v1 does when a client does not say: https://kubernetes.io/docs/concepts/architecture/garbage-collection/#orphaned-dependents"""
     space.run("left", "sleep", "2")
     pod = space.running("left")
     space.batch.delete_namespaced_job("left", space.name, propagation_policy=policy)
@@ -166,6 +177,7 @@ def test_orphaned_pods_stay_and_end_by_themselves(space: Space, policy: str | No
 
 
 def test_a_deleted_pod_is_replaced(space: Space) -> None:
+    """https://kubernetes.io/docs/concepts/workloads/controllers/job/#handling-pod-and-container-failures"""
     space.run("again", "sh", "-c", POLITE, spec={"backoffLimit": 3})
     first = space.running("again")
     space.core.delete_namespaced_pod(first.metadata.name, space.name)
@@ -177,6 +189,7 @@ def test_a_deleted_pod_is_replaced(space: Space) -> None:
 
 
 def test_the_pod_template_cannot_be_changed(space: Space) -> None:
+    """https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/job-v1/#JobSpec"""
     space.run("fixed", "true")
     change = {"spec": {"template": {"spec": {"restartPolicy": "OnFailure"}}}}
     with pytest.raises(client.ApiException) as caught:
@@ -186,6 +199,7 @@ def test_the_pod_template_cannot_be_changed(space: Space) -> None:
 
 
 def test_parallelism_can_be_changed_while_it_runs(space: Space) -> None:
+    """https://kubernetes.io/docs/concepts/workloads/controllers/job/#controlling-parallelism"""
     space.run("grows", "sh", "-c", POLITE, spec={"parallelism": 1, "completions": 3})
     space.running("grows")
     space.batch.patch_namespaced_job("grows", space.name, {"spec": {"parallelism": 2}})

@@ -21,6 +21,7 @@ def manifest(space: Space, name: str, *command: str) -> str:
 
 
 def test_create_get_wait_logs_delete(space: Space) -> None:
+    """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_wait/"""
     body = manifest(space, "main", "sh", "-c", "echo hi; sleep 1")
     assert kubectl(space, "create", "-f", "-", stdin=body) == "job.batch/main created\n"
     space.running("main")
@@ -37,6 +38,7 @@ def test_create_get_wait_logs_delete(space: Space) -> None:
 
 
 def test_imperative_create_which_speaks_protobuf(space: Space) -> None:
+    """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_create/kubectl_create_job/"""
     words = ["create", "job", "quick", f"--image={space.cluster.image}"]
     kubectl(space, *words, "--", "sh", "-c", "echo $0 $1", "zero", "one")
     kubectl(space, "wait", "--for=condition=complete", "job/quick", "--timeout=30s")
@@ -48,6 +50,7 @@ def test_imperative_create_which_speaks_protobuf(space: Space) -> None:
 
 
 def test_apply_twice_and_patch(space: Space) -> None:
+    """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_apply/"""
     body: Obj = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}}
     body["data"] = {"a": "1", "b": "2"}
     assert kubectl(space, "apply", "-f", "-", stdin=json.dumps(body)) == "configmap/c created\n"
@@ -62,6 +65,7 @@ def test_apply_twice_and_patch(space: Space) -> None:
 
 
 def test_describe_shows_state_and_events(space: Space) -> None:
+    """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_describe/"""
     space.run("fails", "sh", "-c", "exit 3")
     space.ended("fails")
     pod = kubectl(space, "describe", "pod", "-l", "job-name=fails")
@@ -74,6 +78,7 @@ def test_describe_shows_state_and_events(space: Space) -> None:
 
 
 def test_logs_of_the_run_before(space: Space) -> None:
+    """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_logs/"""
     space.run_twice("again")
 
     def previous() -> bool:
@@ -83,6 +88,7 @@ def test_logs_of_the_run_before(space: Space) -> None:
 
 
 def test_logs_by_tail_and_time(space: Space) -> None:
+    """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_logs/"""
     space.run("talks", "sh", "-c", "for i in 1 2 3; do echo $i; done")
     space.ended("talks")
     assert kubectl(space, "logs", "job/talks", "--tail=1", "--since=1h") == "3\n"
@@ -90,12 +96,14 @@ def test_logs_by_tail_and_time(space: Space) -> None:
 
 
 def test_a_watched_list_prints_each_change(space: Space) -> None:
+    """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_get/"""
     space.run("walks", "sleep", "1")
     output = kubectl(space, "get", "pods", "-w", "--request-timeout=5s", check=False)
     assert "Running" in output and "Completed" in output
 
 
 def test_server_and_resources_are_discovered(cluster: Cluster) -> None:
+    """https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api"""
     assert "Server Version: v1." in cluster.kubectl("version")
     listed = cluster.kubectl("api-resources", "--no-headers")
     assert re.search(r"^jobs +batch/v1 +true +Job$", listed, re.M)
@@ -104,6 +112,7 @@ def test_server_and_resources_are_discovered(cluster: Cluster) -> None:
 
 
 def test_force_deletes_at_once(space: Space) -> None:
+    """https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination-forced"""
     script = "trap '' TERM; while true; do sleep 0.1; done"
     space.run("stays", "sh", "-c", script, spec={"backoffLimit": 3})
     pod = space.running("stays").metadata.name

@@ -37,6 +37,7 @@ def refused(call: Any, *arguments: Any, **options: Any) -> Any:
 
 
 def test_a_second_object_of_the_same_name_already_exists(space: Space) -> None:
+    """https://kubernetes.io/docs/concepts/overview/working-with-objects/names/"""
     space.run("same", "true")
     with pytest.raises(client.ApiException) as caught:
         space.run("same", "true")
@@ -46,6 +47,7 @@ def test_a_second_object_of_the_same_name_already_exists(space: Space) -> None:
 
 
 def test_a_job_may_not_carry_another_ones_labels(space: Space) -> None:
+    """https://kubernetes.io/docs/concepts/workloads/controllers/job/#specifying-your-own-pod-selector"""
     space.run("first", "true")
     body = {"metadata": {"name": "second"}, "spec": {"template": space.job("first").spec.template}}
     status = refused(space.batch.create_namespaced_job, space.name, body)
@@ -53,6 +55,7 @@ def test_a_job_may_not_carry_another_ones_labels(space: Space) -> None:
 
 
 def test_a_stale_write_is_a_conflict_and_changes_nothing(space: Space) -> None:
+    """https://kubernetes.io/docs/reference/using-api/api-concepts/#update-mechanism-update"""
     fill(space, "c")
     stale = space.core.read_namespaced_config_map("c", space.name)
     space.core.patch_namespaced_config_map("c", space.name, {"data": {"a": "2"}})
@@ -64,11 +67,13 @@ def test_a_stale_write_is_a_conflict_and_changes_nothing(space: Space) -> None:
 
 
 def test_an_object_in_a_missing_namespace_is_refused(cluster: Cluster) -> None:
+    """https://kubernetes.io/docs/concepts/overview/working-with-objects/namespaces/"""
     status = refused(cluster.core.create_namespaced_config_map, "nowhere", config_map("c"))
     assert (status["code"], status["message"]) == (404, 'namespaces "nowhere" not found')
 
 
 def test_a_missing_object_and_a_missing_resource_are_told_apart(cluster: Cluster) -> None:
+    """https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-uris"""
     status = refused(cluster.batch.read_namespaced_job, "none", "default")
     assert status["message"] == 'jobs.batch "none" not found'
     code, status = cluster.request("GET", "/apis/batch/v1/namespaces/default/trains")
@@ -76,6 +81,7 @@ def test_a_missing_object_and_a_missing_resource_are_told_apart(cluster: Cluster
 
 
 def test_generate_name_makes_a_name(space: Space) -> None:
+    """https://kubernetes.io/docs/reference/using-api/api-concepts/#generated-values"""
     made = space.core.create_namespaced_config_map(space.name, {"metadata": {"generateName": "gen-"}})
     assert made.metadata.name.startswith("gen-") and len(made.metadata.name) == len("gen-") + 5
 
@@ -94,12 +100,14 @@ def test_generate_name_makes_a_name(space: Space) -> None:
     ],
 )
 def test_label_selectors_choose(space: Space, selector: str, expected: list[str]) -> None:
+    """https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors"""
     for name, labels in (("a", {"tier": "web"}), ("b", {"tier": "db"}), ("c", {})):
         fill(space, name, **labels)
     assert names(maps(space, label_selector=selector)) == expected
 
 
 def test_field_selectors_choose_and_unknown_fields_are_refused(space: Space) -> None:
+    """https://kubernetes.io/docs/concepts/overview/working-with-objects/field-selectors/"""
     fill(space, "a", "b")
     assert names(maps(space, field_selector="metadata.name!=a")) == ["b"]
     status = refused(space.core.list_namespaced_config_map, space.name, field_selector="data.a=1")
@@ -122,6 +130,7 @@ def test_a_long_list_comes_in_pages(space: Space) -> None:
 
 
 def test_a_watch_goes_on_from_a_version_and_follows_its_selector(space: Space) -> None:
+    """https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes"""
     version = space.core.list_namespaced_config_map(space.name).metadata.resource_version
     fill(space, "a", tier="web")
     fill(space, "other")
@@ -137,6 +146,7 @@ def test_a_watch_goes_on_from_a_version_and_follows_its_selector(space: Space) -
 
 
 def test_versions_only_grow_and_an_unchanged_object_keeps_its_own(space: Space) -> None:
+    """https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions"""
     fill(space, "a")
     first = space.core.read_namespaced_config_map("a", space.name)
     again = space.core.patch_namespaced_config_map("a", space.name, {"data": {"a": "1"}})
@@ -146,6 +156,7 @@ def test_versions_only_grow_and_an_unchanged_object_keeps_its_own(space: Space) 
 
 
 def test_a_json_patch_works_and_its_failed_test_is_refused(space: Space) -> None:
+    """https://kubernetes.io/docs/reference/using-api/api-concepts/#update-mechanism-json-patch"""
     fill(space, "a")
     made = space.core.patch_namespaced_config_map(
         "a", space.name, [{"op": "add", "path": "/data/b", "value": "2"}]
@@ -161,12 +172,14 @@ def test_a_json_patch_works_and_its_failed_test_is_refused(space: Space) -> None
 
 
 def test_a_dry_run_stores_nothing(space: Space) -> None:
+    """https://kubernetes.io/docs/reference/using-api/api-concepts/#dry-run"""
     made = space.core.create_namespaced_config_map(space.name, config_map("a"), dry_run="All")
     assert made.metadata.uid
     assert not maps(space)
 
 
 def test_a_precondition_protects_from_deleting_another_object(space: Space) -> None:
+    """https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/delete-options/"""
     fill(space, "a")
     status = refused(
         space.core.delete_namespaced_config_map, "a", space.name, body={"preconditions": {"uid": "another"}}
@@ -175,6 +188,7 @@ def test_a_precondition_protects_from_deleting_another_object(space: Space) -> N
 
 
 def test_a_collection_is_deleted_by_selector(space: Space) -> None:
+    """https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-deletion"""
     fill(space, "a", "b", tier="web")
     fill(space, "c")
     space.core.delete_collection_namespaced_config_map(space.name, label_selector="tier=web")
@@ -190,7 +204,7 @@ def test_a_status_is_written_apart_from_the_rest(space: Space) -> None:
 
 
 def test_a_finalizer_holds_an_object_back(space: Space) -> None:
-    """https://kubernetes.io/docs/concepts/overview/dataing-with-objects/finalizers/"""
+    """https://kubernetes.io/docs/concepts/overview/working-with-objects/finalizers/"""
     held = config_map("held")
     held["metadata"]["finalizers"] = ["example.com/hold"]
     space.core.create_namespaced_config_map(space.name, held)
@@ -273,6 +287,7 @@ def container(**more: Any) -> Obj:
     ],
 )
 def test_a_bad_job_is_refused_with_its_reasons(space: Space, body: Obj, code: int, words: str) -> None:
+    """https://kubernetes.io/docs/concepts/workloads/controllers/job/#writing-a-job-spec"""
     answered, status = space.cluster.request("POST", f"/apis/batch/v1/namespaces/{space.name}/jobs", body)
     assert (answered, status["code"]) == (code, code)
     assert words in status["message"]
@@ -310,12 +325,14 @@ BAD_BODIES = [
 
 @pytest.mark.parametrize(("body", "content_type", "code"), BAD_BODIES)
 def test_bad_bodies_are_told_apart(space: Space, body: bytes, content_type: str, code: int) -> None:
+    """https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/"""
     path = f"/apis/batch/v1/namespaces/{space.name}/jobs"
     answered, status = space.cluster.request("POST", path, body, content_type=content_type)
     assert (answered, status["kind"]) == (code, "Status")
 
 
 def test_yaml_is_read_too(space: Space) -> None:
+    """https://kubernetes.io/docs/reference/using-api/api-concepts/#alternate-representations-of-resources"""
     body = b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: made}\ndata: {a: '1'}\n"
     path = f"/api/v1/namespaces/{space.name}/configmaps"
     assert space.cluster.request("POST", path, body, content_type="application/yaml")[0] == 201
@@ -323,6 +340,7 @@ def test_yaml_is_read_too(space: Space) -> None:
 
 
 def test_deleting_a_namespace_ends_all_that_is_in_it(cluster: Cluster) -> None:
+    """https://kubernetes.io/docs/tasks/administer-cluster/namespaces/#deleting-a-namespace"""
     space = Space(cluster)
     space.run("long", "sh", "-c", "trap 'exit 0' TERM; while true; do sleep 0.1; done")
     space.running("long")

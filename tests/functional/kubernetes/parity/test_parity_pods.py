@@ -1,4 +1,4 @@
-"""Pods and their containers: https://kubernetes.io/docs/concepts/dataloads/pods/pod-lifecycle/."""
+"""Pods and their containers: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/."""
 
 from __future__ import annotations
 
@@ -63,6 +63,7 @@ def test_variables_are_expanded(space: Space) -> None:
 
 
 def test_variables_come_from_maps_and_secrets_and_wait_for_them(space: Space) -> None:
+    """https://kubernetes.io/docs/tasks/configure-pod-container/configure-pod-configmap/#define-container-environment-variables-using-configmap-data"""
     reference = {"configMapKeyRef": {"name": "late", "key": "k"}}
     optional = {"secretKeyRef": {"name": "none", "key": "k", "optional": True}}
     env = [{"name": "V", "valueFrom": reference}, {"name": "W", "valueFrom": optional}]
@@ -90,6 +91,7 @@ def test_variables_come_from_maps_and_secrets_and_wait_for_them(space: Space) ->
     ],
 )
 def test_exit_codes_and_reasons_are_told(space: Space, command: list[str], code: int, reason: str) -> None:
+    """https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#container-state-terminated"""
     space.run("exits", *command)
     ended = space.exit(space.pod("exits"))
     assert (ended.exit_code, ended.reason) == (code, reason)
@@ -116,7 +118,7 @@ def test_the_termination_message_is_what_the_container_wrote(space: Space) -> No
 
 
 def test_deleting_a_pod_sends_term_and_kills_after_the_grace_period(space: Space) -> None:
-    """https://kubernetes.io/docs/concepts/dataloads/pods/pod-lifecycle/#pod-termination"""
+    """https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination"""
     space.run("stubborn", "sh", "-c", STUBBORN, pod={"terminationGracePeriodSeconds": 2})
     pod = space.running("stubborn")
     wait_for(lambda: "up" in space.log(pod))
@@ -147,7 +149,7 @@ def test_an_image_that_cannot_be_pulled_is_told(space: Space) -> None:
 
 
 def test_init_containers_run_first_and_their_failure_is_the_pods(space: Space) -> None:
-    """https://kubernetes.io/docs/concepts/dataloads/pods/init-containers/"""
+    """https://kubernetes.io/docs/concepts/workloads/pods/init-containers/"""
     volume, mount = scratch("s", "/scratch")
     image = {"image": space.cluster.image, "imagePullPolicy": "IfNotPresent"}
     init = {"name": "setup", **image, "command": ["sh", "-c", "echo ready > /scratch/x"]}
@@ -172,6 +174,7 @@ def test_a_pod_that_does_not_fit_is_told_in_the_schedulers_words(space: Space) -
 
 
 def test_a_node_selector_that_no_node_has_keeps_the_pod_pending(space: Space) -> None:
+    """https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/#nodeselector"""
     space.run("picky", "true", pod={"nodeSelector": {"zone": "moon"}})
     condition = wait_for(lambda: scheduled(space.pod("picky")))
     assert condition.message.startswith("0/1 nodes are available: 1 node(s) didn't match")
@@ -193,6 +196,7 @@ def test_a_missing_claim_keeps_the_pod_pending_and_says_so(space: Space) -> None
 
 
 def test_logs_come_by_tail_bytes_and_with_timestamps(space: Space) -> None:
+    """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_logs/"""
     script = "for i in $(seq 1000); do echo line $i; done; sleep 2.5; echo late"
     space.run("talks", "sh", "-c", script)
     space.ended("talks")
@@ -207,12 +211,14 @@ def test_logs_come_by_tail_bytes_and_with_timestamps(space: Space) -> None:
 
 
 def test_a_line_longer_than_a_log_record_is_read_back_whole(space: Space) -> None:
+    """https://kubernetes.io/docs/concepts/cluster-administration/logging/#log-rotation"""
     space.run("long", "python3", "-c", "print('x' * 50000); print('end')")
     space.ended("long")
     assert space.log(space.pod("long")) == "x" * 50000 + "\nend\n"
 
 
 def test_following_a_log_ends_with_its_container(space: Space) -> None:
+    """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_logs/"""
     space.run("slow", "sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.3; done")
     pod = space.running("slow")
     stream = space.core.read_namespaced_pod_log(
@@ -235,6 +241,7 @@ def test_following_a_log_ends_with_its_container(space: Space) -> None:
     ],
 )
 def test_a_log_that_cannot_be_had_is_refused(space: Space, query: str, code: int, words: str) -> None:
+    """https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/#get-read-log-of-the-specified-pod"""
     space.run("talks", "true")
     space.ended("talks")
     path = f"/api/v1/namespaces/{space.name}/pods/{space.pod('talks').metadata.name}/log?{query}"
@@ -243,6 +250,7 @@ def test_a_log_that_cannot_be_had_is_refused(space: Space, query: str, code: int
 
 
 def test_a_pods_own_deadline_ends_it(space: Space) -> None:
+    """https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/#lifecycle"""
     pod = {"activeDeadlineSeconds": 1, "terminationGracePeriodSeconds": 1}
     space.run("late", "sh", "-c", STUBBORN, pod=pod)
     assert space.ended("late").type == "Failed"
@@ -251,7 +259,7 @@ def test_a_pods_own_deadline_ends_it(space: Space) -> None:
 
 
 def test_a_pods_conditions_follow_its_containers(space: Space) -> None:
-    """https://kubernetes.io/docs/concepts/dataloads/pods/pod-lifecycle/#pod-conditions"""
+    """https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-conditions"""
     space.run("short", "sleep", "1")
     name = space.pod("short").metadata.name
     seen = []
