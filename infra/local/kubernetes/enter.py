@@ -37,6 +37,8 @@ def main(directory: str, control: str, told: str) -> None:
         os.set_blocking(fd, False)
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
+    if run["sandbox"]:
+        sandbox.join_pids(container)
     failure, told_fd = os.pipe()
     child = os.fork()
     if child == 0:

@@ -1,4 +1,5 @@
-"""A private file tree per container: /workspace/train.py exists as written, and the host's / is untouched.
+"""A private file tree and process table per container, as far as the kernel gives them without a runtime:
+/workspace/train.py exists as written, the host's / is untouched, and the first process is PID 1.
 
 Standard library only: the shim imports it before the container starts.
 """
@@ -12,11 +13,13 @@ import os
 import socket
 import stat
 import tempfile
+from collections.abc import Callable
 from typing import TypedDict
 
-CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWUSER = 0x00020000, 0x04000000, 0x10000000
+CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWUSER, CLONE_NEWPID = 0x00020000, 0x04000000, 0x10000000, 0x20000000
 MS_RDONLY, MS_REMOUNT, MS_BIND, MS_MOVE, MS_REC, MS_PRIVATE = 1, 32, 4096, 8192, 16384, 1 << 18
 MS_UNBINDABLE = 1 << 17
+MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
 MNT_DETACH = 2
 # statvfs flag -> mount flag: a user namespace may not drop the flags that a mount already has
 _KEPT_FLAGS = ((1, 1), (2, 2), (4, 4), (8, 8), (1024, 1024), (2048, 2048), (4096, 1 << 21))
@@ -29,12 +32,11 @@ class Mount(TypedDict):
     size: int  # of a memory file system, 0 for no limit
 
 
-def enter(mounts: list[Mount], scratch: str, hostname: str) -> None:
-    """Move this process (about to exec) into its own mount and UTS namespace."""
+def unshare_pids() -> None:
+    """The next child is the first process of a PID namespace; the kernel ends all others with it."""
     libc = ctypes.CDLL(None, use_errno=True)
     uid, gid = os.geteuid(), os.getegid()
-    flags = CLONE_NEWNS | CLONE_NEWUTS | (CLONE_NEWUSER if uid else 0)
-    _check(libc.unshare(flags), "unshare")
+    _check(libc.unshare(CLONE_NEWPID | (CLONE_NEWUSER if uid else 0)), "unshare")
     if uid:
         for name, line in (
             ("setgroups", "deny"),
@@ -43,6 +45,12 @@ def enter(mounts: list[Mount], scratch: str, hostname: str) -> None:
         ):
             with open(f"/proc/self/{name}", "w") as file:
                 file.write(line)
+
+
+def enter(mounts: list[Mount], scratch: str, hostname: str) -> None:
+    """Move this process (about to exec) into its own file tree and host name."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    _check(libc.unshare(CLONE_NEWNS | CLONE_NEWUTS), "unshare")
     if hostname:
         socket.sethostname(hostname)
     tree = Tree(libc, scratch)
@@ -51,26 +59,44 @@ def enter(mounts: list[Mount], scratch: str, hostname: str) -> None:
     tree.become_root()
 
 
+def join_pids(pid: int) -> None:
+    """The next child is one of the processes that `pid` sees."""
+    _join(pid, *(("user", "pid") if os.geteuid() else ("pid",)))
+
+
 def join(pid: int) -> None:
-    """Move this process into the mount and host name namespaces that `pid` has."""
+    """Move this process into the file tree and host name that `pid` has."""
+    _join(pid, "uts", "mnt")
+
+
+def _join(pid: int, *kinds: str) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
-    kinds = ("user", "uts", "mnt") if os.geteuid() else ("uts", "mnt")
     for fd in [os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY) for kind in kinds]:
         _check(libc.setns(fd, 0), "setns")
         os.close(fd)
 
 
 def supported(scratch: str) -> bool:
-    """Whether this machine allows it, found out by doing it in a child."""
-    if not hasattr(os, "pidfd_open"):
-        return False
+    """Whether this machine allows it, found out by doing it in a child's child."""
+    probe: Mount = {"path": "/dev/trainyard-probe", "source": scratch, "readonly": True, "size": 0}
+
+    def entered() -> bool:
+        enter([probe], scratch, "probe")
+        return os.path.isdir(probe["path"])
+
+    def allowed() -> bool:
+        unshare_pids()
+        return _in_child(entered)
+
+    return hasattr(os, "pidfd_open") and _in_child(allowed)
+
+
+def _in_child(what: Callable[[], bool]) -> bool:
     pid = os.fork()
     if pid == 0:
         code = 1
         try:
-            probe: Mount = {"path": "/dev/trainyard-probe", "source": scratch, "readonly": True, "size": 0}
-            enter([probe], scratch, "probe")
-            code = 0 if os.path.isdir("/dev/trainyard-probe") else 1
+            code = 0 if what() else 1
         finally:
             os._exit(code)
     return os.waitpid(pid, 0)[1] == 0
@@ -86,6 +112,7 @@ class Tree:
         self._ours: set[str] = set()
         self.root = self._copy_of("/")
         self._ours.add(self.root)
+        self._mount("proc", f"{self.root}/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
     def attach(self, mount: Mount) -> None:
         directory = not mount["source"] or os.path.isdir(mount["source"])

@@ -73,7 +73,6 @@ class Shim:
         prctl(PR_SET_CHILD_SUBREAPER, 1)
         failure = self._start()
         if failure:
-            os.waitpid(self._main, 0)
             self._finish({"exitCode": 128, "reason": "StartError", "message": failure})
             return
         write_whole("running.json", {"pid": self._main, "startedAt": self._started_at})
@@ -98,6 +97,11 @@ class Shim:
         self._asked = True
 
     def _start(self) -> str:
+        if self._run["sandbox"]:
+            try:
+                sandbox.unshare_pids()
+            except OSError as error:
+                return str(error)
         pipes = [os.pipe() for _ in range(3)]  # stdout, stderr, failure before exec
         self._main = os.fork()
         if self._main == 0:
@@ -106,7 +110,10 @@ class Shim:
             os.close(write)
         self._streams = {pipes[0][0]: ("stdout", bytearray()), pipes[1][0]: ("stderr", bytearray())}
         with os.fdopen(pipes[2][0], "rb") as failure:
-            return failure.read().decode(errors="replace")
+            said = failure.read().decode(errors="replace")
+        if said:
+            os.waitpid(self._main, 0)
+        return said
 
     def _become(self, out: int, err: int, failure: int) -> NoReturn:
         def enter() -> None:
@@ -135,7 +142,7 @@ class Shim:
         if self._kill_at and time.monotonic() >= self._kill_at:
             kill_tree(self._main)
         limit = self._run["memory"]
-        if limit and procinfo.memory_of([self._main, *procinfo.descendants(self._main)], limit) > limit:
+        if limit and procinfo.memory_of(procinfo.descendants(os.getpid()), limit) > limit:
             self._oom = True
             kill_tree(self._main)
         if not cluster_is_gone(self._run["lock"]):
@@ -238,9 +245,10 @@ def execute(
 
 def kill_tree(main: int) -> None:
     """The process, its group, and whatever of this process's descendants left the group."""
+    found = procinfo.descendants(os.getpid())  # now: without their parents they may be another's
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(main, signal.SIGKILL)
-    for pid in procinfo.descendants(os.getpid()):
+    for pid in found:
         _signal(pid, signal.SIGKILL)
 
 

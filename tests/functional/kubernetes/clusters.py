@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -128,7 +129,8 @@ class EmbeddedCluster(Cluster):
     def start(self) -> None:
         command = [sys.executable, "-m", "infra.local.kubernetes"]
         command += ["--state", str(self.state), "--port", str(self.port), "--volumes", str(self.volumes)]
-        command += ["--retry-backoff", "0.2", "--image-path", str(Path(sys.executable).parent), *self.flags]
+        command += ["--retry-backoff", "0.2", "--shutdown-grace", "1"]
+        command += ["--image-path", str(Path(sys.executable).parent), *self.flags]
         self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         assert self.process.stdout.readline().startswith("ready https://127.0.0.1:")
@@ -141,6 +143,19 @@ class EmbeddedCluster(Cluster):
         assert self.process.stdout is not None
         self.process.stdout.close()
         return code
+
+    def processes(self, pod: Any) -> list[int]:
+        """All that run in the pod's containers, by the numbers that this machine gives them."""
+        runs = (self.state / "pods" / pod.metadata.uid).glob("containers/*/*/running.json")
+        spaces = {_table_of(json.loads(run.read_text())["pid"]) for run in runs}
+        if _table_of(os.getpid()) in spaces:
+            pytest.skip("containers have no process table of their own on this machine")
+        found = []
+        for pid in [int(process.name) for process in Path("/proc").glob("[0-9]*")]:
+            with contextlib.suppress(OSError):  # it has ended, or is not ours to look at
+                if _table_of(pid) in spaces:
+                    found.append(pid)
+        return found
 
 
 class Space:
@@ -229,6 +244,10 @@ class Space:
             },
         )
         return self.cluster.volumes / self.name / name
+
+
+def _table_of(pid: int) -> Path:
+    return Path(f"/proc/{pid}/ns/pid").readlink()
 
 
 def mounted(claim: str, path: str, **mount: Any) -> tuple[Obj, Obj]:

@@ -98,8 +98,9 @@ def watched(space: Space, pod: Any) -> list[Obj]:
     return [{"type": e["type"], "object": e["raw_object"]} for e in stream]
 
 
-def test_a_polite_process_ends_with_143(space: Space) -> None:
-    space.run("polite", "sleep", "100", spec={"backoffLimit": 5, "activeDeadlineSeconds": 60})
+def test_a_polite_process_ends_as_it_chooses(space: Space) -> None:
+    script = "trap 'kill $!; wait $!; exit $?' TERM; sleep 100 & wait"
+    space.run("polite", "sh", "-c", script, spec={"backoffLimit": 5, "activeDeadlineSeconds": 60})
     pod = space.running("polite")
     seen: list[int] = []
     follower = threading.Thread(
@@ -116,13 +117,19 @@ def test_a_polite_process_ends_with_143(space: Space) -> None:
     assert seen and set(seen) == {143}
 
 
-def test_children_that_left_the_group_die_with_their_container(space: Space) -> None:
+def test_children_that_left_the_group_die_with_their_container(
+    embedded: EmbeddedCluster, space: Space
+) -> None:
     folder = space.claim("work")
     pod, container = mounted("work", "/data")
-    escape = "setsid sh -c 'echo $$$$ > /data/pid; sleep 100' & while [ ! -s /data/pid ]; do sleep 0.02; done"
+    escape = "setsid sleep 100 & while [ ! -e /data/go ]; do :; done"
     space.run("escape", "sh", "-c", escape, pod=pod, container=container)
+    running = space.running("escape")
+    wait_for(lambda: len(embedded.processes(running)) == 2)
+    processes = embedded.processes(running)
+    (folder / "go").touch()
     assert space.ended("escape").type == "Complete"
-    assert not start_of(int((folder / "pid").read_text()))
+    assert not any(map(start_of, processes))
 
 
 def test_pods_of_a_headless_service_find_each_other_by_name(space: Space) -> None:

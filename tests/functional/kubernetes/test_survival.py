@@ -89,23 +89,25 @@ def test_kills_in_the_middle_of_many_starts_lose_and_double_nothing(fresh: Fresh
 def test_containers_end_when_their_cluster_stays_away(fresh: Fresh) -> None:
     cluster = fresh("--orphan-grace", "0.5")
     space = Space(cluster)
-    folder = space.claim("work")
+    space.claim("work")
     pod, container = mounted("work", "/data")
     rule = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}
     space.run(
         "left",
         "sh",
         "-c",
-        "echo run >> /data/runs; [ $(wc -l < /data/runs) -gt 1 ] || sleep 100",
+        "echo run >> /data/runs; [ $(wc -l < /data/runs) -gt 1 ] || { setsid sleep 100 & sleep 100; }",
         pod=pod,
         container=container,
         spec={"podFailurePolicy": {"rules": [rule]}},
     )
-    uid = space.running("left").metadata.uid
-    wait_for(lambda: (folder / "runs").exists())
+    first = space.running("left")
+    wait_for(lambda: len(cluster.processes(first)) == 3)
+    processes = cluster.processes(first)
     cluster.end(signal.SIGKILL)
-    ended = cluster.state / "pods" / uid / "containers" / "main" / "0" / "exit.json"
+    ended = cluster.state / "pods" / first.metadata.uid / "containers" / "main" / "0" / "exit.json"
     wait_for(ended.exists, what="the orphan to end")
+    assert not any(map(start_of, processes))
     cluster.start()
     space.core, space.batch = cluster.core, cluster.batch
     assert space.ended("left").type == "Complete"  # replaced, since it was no fault of its own
@@ -115,7 +117,7 @@ def test_containers_end_when_their_cluster_stays_away(fresh: Fresh) -> None:
 @pytest.mark.parametrize(
     "wait",
     ["exec sleep 100", "trap 'exit 0' TERM; while :; do sleep 0.1; done"],
-    ids=["killed by SIGTERM", "took its leave with 0"],
+    ids=["killed in the end", "took its leave with 0"],
 )
 def test_a_clean_stop_ends_all_processes_and_the_job_is_run_again(fresh: Fresh, wait: str) -> None:
     cluster = fresh()
@@ -123,7 +125,7 @@ def test_a_clean_stop_ends_all_processes_and_the_job_is_run_again(fresh: Fresh, 
     folder = space.claim("work")
     pod, container = mounted("work", "/data")
     rule = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}
-    script = f"echo $$$$ >> /data/runs; [ $(wc -l < /data/runs) -gt 1 ] && exit; {wait}"
+    script = f"echo run >> /data/runs; [ $(wc -l < /data/runs) -gt 1 ] && exit; {wait}"
     space.run(
         "stopped",
         "sh",
@@ -133,11 +135,10 @@ def test_a_clean_stop_ends_all_processes_and_the_job_is_run_again(fresh: Fresh, 
         container=container,
         spec={"podFailurePolicy": {"rules": [rule]}},
     )
-    space.running("stopped")
-    wait_for(lambda: (folder / "runs").exists() and (folder / "runs").read_text())
-    process = int((folder / "runs").read_text())
+    processes = cluster.processes(space.running("stopped"))
+    wait_for(lambda: (folder / "runs").exists())
     assert cluster.end() == 0
-    assert not start_of(process)
+    assert processes and not any(map(start_of, processes))
     cluster.start()
     space.core, space.batch = cluster.core, cluster.batch
     assert space.ended("stopped").type == "Complete"
@@ -149,31 +150,28 @@ def test_a_clean_stop_ends_all_processes_and_the_job_is_run_again(fresh: Fresh, 
 def test_a_killed_shim_fails_its_container_and_leaves_no_process(fresh: Fresh) -> None:
     cluster = fresh()
     space = Space(cluster)
-    folder = space.claim("work")
-    pod, container = mounted("work", "/data")
-    space.run("shimless", "sh", "-c", "echo $$$$ > /data/pid; exec sleep 100", pod=pod, container=container)
-    uid = space.running("shimless").metadata.uid
-    attempt = cluster.state / "pods" / uid / "containers" / "main" / "0"
-    process = int(wait_for(lambda: (folder / "pid").exists() and (folder / "pid").read_text()))
+    space.run("shimless", "sh", "-c", "setsid sleep 100 & exec sleep 100")
+    pod = space.running("shimless")
+    attempt = cluster.state / "pods" / pod.metadata.uid / "containers" / "main" / "0"
+    wait_for(lambda: len(cluster.processes(pod)) == 2)
+    processes = cluster.processes(pod)
     shim = int((attempt / "started").read_text().split(":")[1].split(",")[0])
     os.kill(shim, signal.SIGKILL)
     assert space.exit(space.pod("shimless")).reason == "ContainerStatusUnknown"
-    wait_for(lambda: not start_of(process), what="the process to end")
+    wait_for(lambda: not any(map(start_of, processes)), what="the processes to end")
 
 
 def test_what_exec_started_ends_when_the_cluster_is_killed(fresh: Fresh) -> None:
     cluster = fresh()
     space = Space(cluster)
-    folder = space.claim("work")
-    pod, container = mounted("work", "/data")
-    space.run("up", "sleep", "100", pod=pod, container=container)
-    name = space.running("up").metadata.name
-    command = ["sh", "-c", "setsid sleep 1000 & echo $! > /data/left; echo $$ > /data/main; exec sleep 1000"]
+    space.run("up", "sleep", "100")
+    pod = space.running("up")
+    before = cluster.processes(pod)
+    command = ["sh", "-c", "setsid sleep 1000 & exec sleep 1000"]
     connect = space.core.connect_get_namespaced_pod_exec
-    stream(connect, name, space.name, command=command, stdout=True, _preload_content=False)
-    wait_for(lambda: (folder / "main").exists() and (folder / "main").read_text())
-    processes = [int((folder / file).read_text()) for file in ("main", "left")]
-    assert all(start_of(process) for process in processes)
+    stream(connect, pod.metadata.name, space.name, command=command, stdout=True, _preload_content=False)
+    wait_for(lambda: len(cluster.processes(pod)) == len(before) + 2)
+    processes = set(cluster.processes(pod)) - set(before)
     cluster.end(signal.SIGKILL)
     wait_for(lambda: not any(map(start_of, processes)), what="the processes to end")
     cluster.start()  # and ends the container with it

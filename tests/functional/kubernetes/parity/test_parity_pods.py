@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -129,6 +130,23 @@ def test_deleting_a_pod_sends_term_and_kills_after_the_grace_period(space: Space
         assert follower.read().startswith(b"up\nasked\n")
     wait_for(lambda: not space.pods("stubborn"), what="the pod to go")
     assert wait_for(lambda: space.events("Killing"))
+
+
+def test_the_first_process_is_number_one_and_sees_its_own_only(space: Space) -> None:
+    """https://kubernetes.io/docs/tasks/configure-pod-container/share-process-namespace/"""
+    space.run("first", "sh", "-c", "echo $$$$ $PPID; cd /proc; echo [0-9]*")
+    space.ended("first")
+    assert space.log(space.pod("first")) == "1 0\n1\n"
+
+
+def test_a_first_process_that_does_not_heed_term_lives_until_the_grace_period_is_over(space: Space) -> None:
+    """https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination-flow"""
+    space.run("deaf", "sleep", "100", pod={"terminationGracePeriodSeconds": 2})
+    space.running("deaf")
+    began = time.monotonic()
+    space.batch.delete_namespaced_job("deaf", space.name, propagation_policy="Background")
+    wait_for(lambda: not space.pods("deaf"), what="the pod to go")
+    assert time.monotonic() - began >= 2
 
 
 def test_an_image_that_cannot_be_pulled_is_told(space: Space) -> None:
