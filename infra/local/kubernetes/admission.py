@@ -1,4 +1,4 @@
-"""What the real server fills in when an object is created: clients and controllers rely on these defaults."""
+"""What the real server fills in when an object is written: clients and controllers rely on these defaults."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from infra.local.kubernetes.resources import (
     SECRETS,
     Resource,
 )
-from infra.local.kubernetes.store import Key, Store, clone
+from infra.local.kubernetes.store import Key, Store
 
 Obj = dict[str, Any]
 
@@ -31,19 +31,16 @@ class Admission:
         return self._volumes / namespace / claim
 
     def default(self, resource: Resource, obj: Obj) -> None:
-        """Before validation; what is missing or of the wrong type is left for validation to tell."""
-        spec = obj.get("spec")
-        if resource == PODS and isinstance(spec, dict):
-            default_pod(spec)
-            spec.setdefault("restartPolicy", "Always")
-        elif resource == JOBS and isinstance(spec, dict):
-            _default_job(obj, spec)
+        """What is left out, before the rules are looked at."""
+        if resource == PODS:
+            _default_pod(obj["spec"])
+            obj["spec"].setdefault("restartPolicy", "Always")
+        elif resource == JOBS:
+            _default_job(obj, obj["spec"])
         elif resource == NAMESPACES:
+            metadata = obj["metadata"]
             obj.setdefault("spec", {}).setdefault("finalizers", ["kubernetes"])
-            obj["status"] = {"phase": "Active"}
-            obj["metadata"].setdefault("labels", {})["kubernetes.io/metadata.name"] = obj["metadata"].get(
-                "name", ""
-            )
+            metadata.setdefault("labels", {})["kubernetes.io/metadata.name"] = metadata.get("name", "")
         elif resource == SECRETS:
             obj.setdefault("type", "Opaque")
             if plain := obj.pop("stringData", None):
@@ -53,13 +50,15 @@ class Admission:
             obj.setdefault("preemptionPolicy", "PreemptLowerPriority")
 
     def complete(self, resource: Resource, obj: Obj) -> None:
-        """After validation: what depends on other objects."""
+        """A new object's status, and what of it depends on other objects."""
         if resource == PODS:
             self._set_priority(obj)
             obj["status"] = {"phase": "Pending", "qosClass": _quality(obj["spec"])}
         elif resource == CLAIMS:
             self._bind(obj)
-        elif resource == JOBS or (resource not in (NODES, NAMESPACES) and "status" in obj):
+        elif resource == NAMESPACES:
+            obj["status"] = {"phase": "Active"}
+        elif resource == JOBS or (resource != NODES and "status" in obj):
             obj["status"] = {}
 
     def _set_priority(self, pod: Obj) -> None:
@@ -88,64 +87,53 @@ class Admission:
         }
 
 
-def default_pod(spec: Obj) -> None:
-    for name, value in (
-        ("terminationGracePeriodSeconds", 30),
-        ("dnsPolicy", "ClusterFirst"),
-        ("securityContext", {}),
-        ("schedulerName", "default-scheduler"),
-        ("enableServiceLinks", True),
-    ):
-        if spec.get(name) is None:
-            spec[name] = value
+def _default_pod(spec: Obj) -> None:
+    _fill(
+        spec,
+        terminationGracePeriodSeconds=30,
+        dnsPolicy="ClusterFirst",
+        securityContext={},
+        schedulerName="default-scheduler",
+        enableServiceLinks=True,
+    )
     account = spec.get("serviceAccountName") or spec.get("serviceAccount") or "default"
     spec["serviceAccountName"] = spec["serviceAccount"] = account
-    for group in ("containers", "initContainers"):
-        for container in spec.get(group) or []:
-            if isinstance(container, dict):
-                _default_container(container)
-
-
-def _default_container(container: Obj) -> None:
-    image = str(container.get("image", ""))
-    moving = ":" not in image.rpartition("/")[2] or image.endswith(":latest")
-    container.setdefault("imagePullPolicy", "Always" if moving and "@" not in image else "IfNotPresent")
-    container.setdefault("terminationMessagePath", "/dev/termination-log")
-    container.setdefault("terminationMessagePolicy", "File")
-    resources = container.setdefault("resources", {})
-    if isinstance(resources, dict) and resources.get("limits"):
-        requests = resources.setdefault("requests", {})
-        for name, amount in resources["limits"].items():
-            requests.setdefault(name, amount)
+    for container in [*spec["containers"], *(spec.get("initContainers") or [])]:
+        image = container.get("image", "")
+        moving = ":" not in image.rpartition("/")[2] or image.endswith(":latest")
+        _fill(
+            container,
+            imagePullPolicy="Always" if moving and "@" not in image else "IfNotPresent",
+            terminationMessagePath="/dev/termination-log",
+            terminationMessagePolicy="File",
+            resources={},
+        )
+        if limits := container["resources"].get("limits"):
+            container["resources"]["requests"] = {**limits, **(container["resources"].get("requests") or {})}
 
 
 def _default_job(job: Obj, spec: Obj) -> None:
     uid, name = job["metadata"]["uid"], job["metadata"].get("name", "")
-    if spec.get("completions") is None and spec.get("parallelism") is None:
-        spec["completions"] = 1
-    for key, value in (
-        ("parallelism", 1),
-        ("backoffLimit", 6),
-        ("completionMode", "NonIndexed"),
-        ("suspend", False),
-    ):
-        if spec.get(key) is None:
-            spec[key] = value
-    spec.setdefault(
-        "podReplacementPolicy", "Failed" if spec.get("podFailurePolicy") else "TerminatingOrFailed"
-    )
-    template = spec.get("template")
-    if not isinstance(template, dict):
-        return
+    if "parallelism" not in spec:
+        spec.setdefault("completions", 1)
+    replacement = "Failed" if spec.get("podFailurePolicy") else "TerminatingOrFailed"
+    _fill(spec, parallelism=1, backoffLimit=6, completionMode="NonIndexed", suspend=False)
+    _fill(spec, podReplacementPolicy=replacement)
+    template = spec["template"]
     labels = dict((template.get("metadata") or {}).get("labels") or {})
     if not spec.get("manualSelector"):
         labels = {**own_labels(name, uid), **labels}
-        spec.setdefault("selector", {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}})
+        _fill(spec, selector={"matchLabels": {"batch.kubernetes.io/controller-uid": uid}})
     template["metadata"] = {**(template.get("metadata") or {}), "labels": labels}
     if not job["metadata"].get("labels"):
-        job["metadata"]["labels"] = clone(labels)
-    if isinstance(template.get("spec"), dict):
-        default_pod(template["spec"])
+        job["metadata"]["labels"] = dict(labels)
+    if template.get("spec"):
+        _default_pod(template["spec"])
+
+
+def _fill(obj: Obj, **defaults: Any) -> None:
+    for name, value in defaults.items():
+        obj.setdefault(name, value)
 
 
 def own_labels(name: str, uid: str) -> dict[str, str]:

@@ -71,7 +71,7 @@ def verb_of(request: web.Request, target: Target) -> str:
 
 
 async def read_object(request: web.Request, resource: Resource) -> Obj:
-    obj = await read_json(request)
+    obj = _cleaned(await read_json(request))
     if not isinstance(obj, dict):
         raise ApiError(400, f"the body is not a {resource.kind}")
     metadata = obj.setdefault("metadata", {})
@@ -90,6 +90,20 @@ async def read_object(request: web.Request, resource: Resource) -> Obj:
             f"({resource.api_version})",
         )
     return obj
+
+
+def _cleaned(value: Any, name: str = "") -> Any:
+    """As the real server reads it: null is as good as nothing, and an amount may be a number."""
+    if isinstance(value, list):
+        return [_cleaned(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    amounts = name in ("requests", "limits")
+    return {
+        key: str(item) if amounts and type(item) in (int, float) else _cleaned(item, key)
+        for key, item in value.items()
+        if item is not None
+    }
 
 
 def selector_of(request: web.Request, resource: Resource) -> Test:

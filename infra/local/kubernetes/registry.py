@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 from infra.local.kubernetes import errors
 from infra.local.kubernetes.admission import Admission
 from infra.local.kubernetes.errors import ApiError
+from infra.local.kubernetes.fields import check_fields
 from infra.local.kubernetes.resources import ALL, EVENTS, JOBS, NAMESPACES, PODS, Resource
 from infra.local.kubernetes.store import Key, Store, clone
 from infra.local.kubernetes.validation import validate
@@ -20,19 +19,6 @@ Obj = dict[str, Any]
 FOREGROUND = "foregroundDeletion"
 TRACKING = "batch.kubernetes.io/job-tracking"  # until its Job has counted the pod
 SERVER_OWNED = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
-
-
-@contextmanager
-def _readable(resource: Resource) -> Iterator[None]:
-    """A value of the wrong type, wherever it is met, is the sender's mistake."""
-    try:
-        yield
-    except (TypeError, AttributeError, KeyError) as error:
-        raise ApiError(
-            400,
-            f'{resource.kind} in version "{resource.version}" cannot be handled as a '
-            f"{resource.kind}: a field has the wrong type: {error}",
-        ) from error
 
 
 def key_of(resource: Resource, namespace: str, name: str) -> Key:
@@ -57,9 +43,7 @@ class Registry:
     def create(self, resource: Resource, namespace: str, obj: Obj, *, dry_run: bool = False) -> Obj:
         obj = clone(obj)
         metadata = self._identify(resource, namespace, obj)
-        with _readable(resource):
-            self.admission.default(resource, obj)
-            validate(resource, obj)
+        self._check(resource, obj)
         if resource.namespaced:
             self._check_namespace(resource, namespace, metadata["name"])
         key = key_of(resource, namespace, metadata["name"])
@@ -101,8 +85,7 @@ class Registry:
             new["status"] = obj.get("status", {})
         else:
             new = self._merged(resource, obj, old)
-            with _readable(resource):
-                validate(resource, new, old)
+            self._check(resource, new, old)
         return new if dry_run else self.write(resource, new)
 
     def write(self, resource: Resource, obj: Obj) -> Obj:
@@ -183,6 +166,11 @@ class Registry:
         obj.setdefault("apiVersion", resource.api_version)
         obj.setdefault("kind", resource.kind)
         return metadata
+
+    def _check(self, resource: Resource, obj: Obj, old: Obj | None = None) -> None:
+        check_fields(resource, obj)
+        self.admission.default(resource, obj)
+        validate(resource, obj, old)
 
     def _check_namespace(self, resource: Resource, namespace: str, name: str) -> None:
         found = self.get(NAMESPACES, "", namespace)

@@ -8,15 +8,7 @@ from typing import Any
 
 from infra.local.kubernetes.admission import own_labels
 from infra.local.kubernetes.errors import ApiError, Findings, invalid
-from infra.local.kubernetes.fields import check_fields
-from infra.local.kubernetes.podvalidation import (
-    LABEL,
-    LABEL_WORDS,
-    SUBDOMAIN,
-    SUBDOMAIN_WORDS,
-    check_not_negative,
-    check_pod_spec,
-)
+from infra.local.kubernetes.podvalidation import LABEL, SUBDOMAIN, Name, check_not_negative, check_pod_spec
 from infra.local.kubernetes.resources import (
     CLUSTER_BINDINGS,
     CLUSTER_ROLES,
@@ -33,16 +25,21 @@ from infra.local.kubernetes.resources import (
 )
 
 Obj = dict[str, Any]
-_KEY = re.compile(r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$")
-_VALUE = re.compile(r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$")
+_VALUE = "([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)"
+LABEL_KEY = re.compile(rf"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?{_VALUE}$")
+_LABEL_VALUE = re.compile(rf"^{_VALUE}?$")
 _ALPHANUMERIC = (
     "consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
     "character"
 )
-_FREE_NAMES = (EVENTS, ROLES, CLUSTER_ROLES, ROLE_BINDINGS, CLUSTER_BINDINGS)
+_ANY_NAME = Name(re.compile("."), 253, "")
+_NAMES = {
+    **dict.fromkeys((SERVICES, NAMESPACES), LABEL),
+    **dict.fromkeys((EVENTS, ROLES, CLUSTER_ROLES, ROLE_BINDINGS, CLUSTER_BINDINGS), _ANY_NAME),
+}
 _IMMUTABLE = ("template", "selector", "completionMode", "podFailurePolicy", "completions")
 _COUNTS = ("parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished")
-_POD_MAY_CHANGE = ("activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds", "nodeName")
+_POD_MAY_CHANGE = {"activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds", "nodeName"}
 _POD_WORDS = (
     "pod updates may not change fields other than `spec.containers[*].image`,"
     "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to "
@@ -52,58 +49,49 @@ _POD_WORDS = (
 
 
 def validate(resource: Resource, obj: Obj, old: Obj | None = None) -> None:
-    """Raises 400 for what cannot be read and 422, with every cause, for what breaks a rule."""
-    check_fields(resource, obj)
+    """Raises 422, with every cause, for what breaks a rule; the fields have been checked."""
     found = Findings()
     _metadata(found, resource, obj["metadata"])
     spec = obj.get("spec") or {}
-    if resource == JOBS:
-        _job(found, obj["metadata"], spec, (old or {}).get("spec"))
+    if resource == JOBS and old is None:
+        _job(found, obj["metadata"], spec)
+    elif resource == JOBS and old is not None:
+        _job_update(found, spec, old["spec"])
     elif resource == PODS and old is None:
         check_pod_spec(found, spec, "spec", ["Always", "OnFailure", "Never"])
     elif resource == PODS and old is not None:
         changed = {k for k in {*spec, *old["spec"]} if spec.get(k) != old["spec"].get(k)}
-        if changed - {*_POD_MAY_CHANGE}:
+        if changed - _POD_MAY_CHANGE:
             found.forbidden("spec", _POD_WORDS)
-    elif resource in (ROLE_BINDINGS, CLUSTER_BINDINGS):
-        _binding(found, obj, old)
+    elif resource in (ROLE_BINDINGS, CLUSTER_BINDINGS) and old is not None:
+        if old["roleRef"] != obj["roleRef"]:
+            found.bad("roleRef", obj["roleRef"], "cannot change roleRef")
     elif resource == SECRETS:
         _secret(obj.get("data") or {})
     elif resource == PRIORITIES:
         ours = obj["metadata"].get("name", "").startswith("system-")
-        if not ours and abs(obj.get("value") or 0) > 1_000_000_000:
+        if not ours and abs(obj["value"]) > 1_000_000_000:
             found.forbidden("value", "maximum allowed value of a user defined priority is 1000000000")
     if found:
         raise invalid(resource, obj["metadata"].get("name", ""), found)
 
 
 def _metadata(found: Findings, resource: Resource, metadata: Obj) -> None:
-    name = metadata.get("name", "")
-    strict = resource in (SERVICES, NAMESPACES)
-    pattern, limit, words = (LABEL, 63, LABEL_WORDS) if strict else (SUBDOMAIN, 253, SUBDOMAIN_WORDS)
-    if not name:
+    if not metadata.get("name"):
         found.required("metadata.name", "name or generateName is required")
-    elif not isinstance(name, str) or (not pattern.match(name) and resource not in _FREE_NAMES):
-        found.bad("metadata.name", name, words)
-    elif len(name) > limit:
-        found.bad("metadata.name", name, f"must be no more than {limit} characters")
+    else:
+        _NAMES.get(resource, SUBDOMAIN).check(found, "metadata.name", metadata["name"])
     _labels(found, metadata.get("labels"), "metadata.labels")
-    for index, owner in enumerate(metadata.get("ownerReferences") or []):
-        for field in ("apiVersion", "kind", "name", "uid"):
-            if not owner.get(field):
-                found.required(f"metadata.ownerReferences[{index}].{field}", "must not be empty")
     for key in metadata.get("annotations") or {}:
-        if not _KEY.match(key.lower()):
+        if not LABEL_KEY.match(key.lower()):
             found.bad("metadata.annotations", key, f"name part must {_ALPHANUMERIC}")
 
 
 def _labels(found: Findings, labels: Obj | None, field: str) -> None:
     for key, value in (labels or {}).items():
-        if not _KEY.match(key):
+        if not LABEL_KEY.match(key):
             found.bad(field, key, f"name part must {_ALPHANUMERIC}")
-        if len(value) > 63:
-            found.bad(field, value, "must be no more than 63 characters")
-        elif not _VALUE.match(value):
+        if not _LABEL_VALUE.match(value):
             found.bad(field, value, f"a valid label must be an empty string or {_ALPHANUMERIC}")
 
 
@@ -116,30 +104,22 @@ def _secret(data: Obj) -> None:
             raise ApiError(400, f"{words}data.{key}") from error
 
 
-def _binding(found: Findings, obj: Obj, old: Obj | None) -> None:
-    reference = obj.get("roleRef") or {}
-    for field in ("kind", "name"):
-        if not reference.get(field):
-            found.required(f"roleRef.{field}")
-    if old is not None and old["roleRef"] != reference:
-        found.bad("roleRef", reference, "cannot change roleRef")
-
-
-def _job(found: Findings, metadata: Obj, spec: Obj, old: Obj | None) -> None:
+def _job_update(found: Findings, spec: Obj, old: Obj) -> None:
     check_not_negative(found, spec, "spec", *_COUNTS)
-    if old is not None:
-        for name in _IMMUTABLE:
-            elastic = name == "completions" and spec.get("completionMode") == "Indexed"
-            if spec.get(name) != old.get(name) and not elastic:
-                found.bad(f"spec.{name}", spec.get(name), "field is immutable")
-        return
-    mode = spec.get("completionMode", "NonIndexed")
+    for name in _IMMUTABLE:
+        elastic = name == "completions" and spec.get("completionMode") == "Indexed"
+        if spec.get(name) != old.get(name) and not elastic:
+            found.bad(f"spec.{name}", spec.get(name), "field is immutable")
+
+
+def _job(found: Findings, metadata: Obj, spec: Obj) -> None:
+    check_not_negative(found, spec, "spec", *_COUNTS)
+    mode = spec["completionMode"]
     if mode not in ("NonIndexed", "Indexed"):
         found.unsupported("spec.completionMode", mode, ["Indexed", "NonIndexed"])
     if mode == "Indexed" and spec.get("completions") is None:
         found.required("spec.completions", "when completion mode is Indexed")
-    template = spec.get("template") or {}
-    labels, at = (template.get("metadata") or {}).get("labels") or {}, "spec.template.metadata.labels"
+    labels, at = spec["template"]["metadata"]["labels"], "spec.template.metadata.labels"
     if not spec.get("manualSelector"):
         selector = {"matchLabels": {"batch.kubernetes.io/controller-uid": metadata["uid"]}}
         if spec.get("selector") != selector:
@@ -148,7 +128,7 @@ def _job(found: Findings, metadata: Obj, spec: Obj, old: Obj | None) -> None:
             if labels.get(key) != value:
                 found.bad(f"{at}[{key}]", labels.get(key), f"must be '{value}'")
     _labels(found, labels, at)
-    pod = template.get("spec") or {}
+    pod = spec["template"].get("spec") or {}
     check_pod_spec(found, pod, "spec.template.spec", ["OnFailure", "Never"])
     if spec.get("podFailurePolicy"):
         _failure_policy(found, spec["podFailurePolicy"], pod)
@@ -158,15 +138,13 @@ def _failure_policy(found: Findings, policy: Obj, pod: Obj) -> None:
     if pod.get("restartPolicy") != "Never":
         words = 'only "Never" is supported when podFailurePolicy is specified'
         found.bad("spec.template.spec.restartPolicy", pod.get("restartPolicy"), words)
-    for index, rule in enumerate(policy.get("rules") or []):
-        field = f"spec.podFailurePolicy.rules[{index}]"
-        if rule.get("action") not in ("FailJob", "Ignore", "Count"):
-            found.unsupported(f"{field}.action", rule.get("action"), ["Count", "FailJob", "Ignore"])
-        codes = rule.get("onExitCodes")
+    for index, rule in enumerate(policy["rules"]):
+        field, codes = f"spec.podFailurePolicy.rules[{index}]", rule.get("onExitCodes")
+        if rule["action"] not in ("FailJob", "Ignore", "Count"):
+            found.unsupported(f"{field}.action", rule["action"], ["Count", "FailJob", "Ignore"])
         if bool(codes) == bool(rule.get("onPodConditions")):
             found.bad(field, "", "specifying one of OnExitCodes and OnPodConditions is required")
-        operator = codes.get("operator") if codes else "In"
-        if operator not in ("In", "NotIn"):
-            found.unsupported(f"{field}.onExitCodes.operator", operator, ["In", "NotIn"])
-        if codes and operator == "In" and 0 in (codes.get("values") or []):
+        if codes and codes["operator"] not in ("In", "NotIn"):
+            found.unsupported(f"{field}.onExitCodes.operator", codes["operator"], ["In", "NotIn"])
+        if codes and codes["operator"] == "In" and 0 in codes["values"]:
             found.bad(f"{field}.onExitCodes.values[0]", 0, "must not be 0 for the In operator")
