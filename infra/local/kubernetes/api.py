@@ -33,11 +33,11 @@ from infra.local.kubernetes.node import Node
 from infra.local.kubernetes.patching import apply_patch
 from infra.local.kubernetes.pki import Pki, User
 from infra.local.kubernetes.podlogs import serve_log
-from infra.local.kubernetes.registry import Registry
+from infra.local.kubernetes.registry import Registry, key_of
 from infra.local.kubernetes.resources import PODS, VERSION, Resource, discovery
 from infra.local.kubernetes.store import Key
 from infra.local.kubernetes.tables import table
-from infra.local.kubernetes.watching import CLOSING, OPEN_WATCHES, serve_watch, wants_table
+from infra.local.kubernetes.watching import CLOSING, OPEN_WATCHES, Watch, wants_table
 
 Obj = dict[str, Any]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -122,8 +122,7 @@ class Api:
         return result
 
     async def _get(self, request: web.Request, target: Target) -> web.StreamResponse:
-        found = self._registry.get(target.resource, target.namespace, target.name)
-        return self._answer(request, target, found)
+        return self._answer(request, target, self._registry.get(*target.place))
 
     async def _create(self, request: web.Request, target: Target) -> web.StreamResponse:
         obj = await read_object(request, target.resource)
@@ -133,48 +132,29 @@ class Api:
         return self._answer(request, target, made, 201)
 
     async def _update(self, request: web.Request, target: Target) -> web.StreamResponse:
-        obj = await read_object(request, target.resource)
-        written = self._registry.update(
-            target.resource,
-            target.namespace,
-            target.name,
-            obj,
-            subresource=target.subresource,
-            dry_run=dry_run(request),
-        )
-        return self._answer(request, target, written)
+        return self._replace(request, target, await read_object(request, target.resource))
 
     async def _patch(self, request: web.Request, target: Target) -> web.StreamResponse:
-        old = self._registry.get(target.resource, target.namespace, target.name)
-        patch = await read_json(request)
-        new = apply_patch(old, request.content_type, patch)
+        old = self._registry.get(*target.place)
+        new = apply_patch(old, request.content_type, await read_json(request))
         if new["metadata"].get("resourceVersion") == old["metadata"]["resourceVersion"]:
             new = {**new, "metadata": {k: v for k, v in new["metadata"].items() if k != "resourceVersion"}}
-        written = self._registry.update(
-            target.resource,
-            target.namespace,
-            target.name,
-            new,
-            subresource=target.subresource,
-            dry_run=dry_run(request),
-        )
+        return self._replace(request, target, new)
+
+    def _replace(self, request: web.Request, target: Target, obj: Obj) -> web.StreamResponse:
+        sub, dry = target.subresource, dry_run(request)
+        written = self._registry.update(*target.place, obj, subresource=sub, dry_run=dry)
         return self._answer(request, target, written)
 
     async def _delete(self, request: web.Request, target: Target) -> web.StreamResponse:
-        options = await delete_options(request)
-        gone = self._registry.delete(target.resource, target.namespace, target.name, **options)
-        if (
-            self._store.get(Key(target.resource.qualified, target.namespace, target.name)) is not None
-            or target.resource == PODS
-        ):
+        gone = self._registry.delete(*target.place, **await delete_options(request))
+        if target.resource == PODS or self._store.get(key_of(*target.place)) is not None:
             return self._answer(request, target, gone)
-        metadata = gone["metadata"]
-        details = {"name": target.name, "kind": target.resource.plural, "uid": metadata["uid"]}
+        details = {"name": target.name, "kind": target.resource.plural, "uid": gone["metadata"]["uid"]}
         if target.resource.group:
             details["group"] = target.resource.group
-        return web.json_response(
-            {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
-        )
+        told = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+        return web.json_response(told)
 
     async def _deletecollection(self, request: web.Request, target: Target) -> web.StreamResponse:
         options = await delete_options(request)
@@ -184,48 +164,38 @@ class Api:
         for obj in chosen:
             metadata = obj["metadata"]
             self._registry.delete(target.resource, metadata.get("namespace", ""), metadata["name"], **options)
-        return web.json_response(
-            _list_of(target.resource, chosen, {"resourceVersion": str(self._store.version)})
-        )
+        metadata = {"resourceVersion": str(self._store.version)}
+        return web.json_response(_list_of(target.resource, chosen, metadata))
 
     async def _watch(self, request: web.Request, target: Target) -> web.StreamResponse:
         test = selector_of(request, target.resource)
-        return await serve_watch(request, self._store, target.resource, target.namespace, test)
+        return await Watch(request, self._store, target.resource, target.namespace, test).serve()
 
     async def _list(self, request: web.Request, target: Target) -> web.StreamResponse:
         test = selector_of(request, target.resource)
-        version, after = self._position(request)
+        version, after = self._position(request, target)
         limit = number(request, "limit")
-        matching = (
-            o for o in self._store.each(target.resource.qualified, target.namespace, after) if test(o)
-        )
+        objects = self._store.each(target.resource.qualified, target.namespace, after)
+        matching = (obj for obj in objects if test(obj))
         page = list(islice(matching, limit or None))
         metadata: Obj = {"resourceVersion": str(version)}
-        if limit and len(page) == limit:
-            rest = sum(1 for _ in matching)
-            if rest:
-                last = page[-1]["metadata"]
-                token = json.dumps([version, last.get("namespace", ""), last["name"]])
-                metadata |= {
-                    "continue": base64.urlsafe_b64encode(token.encode()).decode(),
-                    "remainingItemCount": rest,
-                }
+        if rest := sum(1 for _ in matching) if limit else 0:
+            last = page[-1]["metadata"]
+            token = json.dumps([version, last.get("namespace", ""), last["name"]])
+            metadata["continue"] = base64.urlsafe_b64encode(token.encode()).decode()
+            metadata["remainingItemCount"] = rest
         if wants_table(request):
-            return web.json_response(
-                table(target.resource, page, metadata, request.query.get("includeObject", ""))
-            )
+            include = request.query.get("includeObject", "")
+            return web.json_response(table(target.resource, page, metadata, include))
         return web.json_response(_list_of(target.resource, page, metadata))
 
-    def _position(self, request: web.Request) -> tuple[int, Key | None]:
+    def _position(self, request: web.Request, target: Target) -> tuple[int, Key | None]:
         token = request.query.get("continue")
         if not token:
             return self._store.version, None
         try:
             version, namespace, name = json.loads(base64.urlsafe_b64decode(token))
-            after = Key(
-                parse([p for p in request.path.split("/") if p]).resource.qualified, str(namespace), str(name)
-            )
-            return int(version), after
+            return int(version), key_of(target.resource, str(namespace), str(name))
         except (ValueError, TypeError) as error:
             raise ApiError(400, f"continue key is not valid: {error}") from error
 
@@ -239,9 +209,5 @@ class Api:
 
 def _list_of(resource: Resource, items: list[Obj], metadata: Obj) -> Obj:
     bare = [{k: v for k, v in item.items() if k not in ("kind", "apiVersion")} for item in items]
-    return {
-        "kind": f"{resource.kind}List",
-        "apiVersion": resource.api_version,
-        "metadata": metadata,
-        "items": bare,
-    }
+    about = {"kind": f"{resource.kind}List", "apiVersion": resource.api_version}
+    return {**about, "metadata": metadata, "items": bare}

@@ -26,6 +26,10 @@ class Target:
     name: str
     subresource: str
 
+    @property
+    def place(self) -> tuple[Resource, str, str]:
+        return self.resource, self.namespace, self.name
+
     def action(self, verb: str) -> Action:
         resource = "/".join(filter(None, (self.resource.plural, self.subresource)))
         namespace = self.name if self.resource == NAMESPACES else self.namespace
@@ -74,21 +78,13 @@ async def read_object(request: web.Request, resource: Resource) -> Obj:
     obj = _cleaned(await read_json(request))
     if not isinstance(obj, dict):
         raise ApiError(400, f"the body is not a {resource.kind}")
-    metadata = obj.setdefault("metadata", {})
-    if not isinstance(metadata, dict):
-        raise ApiError(
-            400,
-            f'{resource.kind} in version "v1" cannot be handled as a {resource.kind}: metadata is '
-            "not an object",
-        )
     kind, version = obj.get("kind", resource.kind), obj.get("apiVersion", resource.api_version)
+    opening = f'{kind} in version "{version}" cannot be handled as a {resource.kind}'
+    if not isinstance(obj.setdefault("metadata", {}), dict):
+        raise ApiError(400, f"{opening}: metadata is not an object")
     if (kind, version) != (resource.kind, resource.api_version):
-        raise ApiError(
-            400,
-            f'{kind} in version "{version}" cannot be handled as a {resource.kind}: the API '
-            f"version in the data ({version}) does not match the expected API version "
-            f"({resource.api_version})",
-        )
+        words = "the API version in the data does not match the expected API version"
+        raise ApiError(400, f"{opening}: {words} ({resource.api_version})")
     return obj
 
 
@@ -154,12 +150,9 @@ async def delete_options(request: web.Request) -> Obj:
     if orphan is not None:
         propagation = "Orphan" if orphan else "Background"
     if propagation not in (None, "Background", "Foreground", "Orphan"):
-        raise ApiError(
-            422,
-            f'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: '
-            f'"{propagation}": supported values: "Foreground", "Background", "Orphan", "nil"',
-            "Invalid",
-        )
+        words = 'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: '
+        known = '"Foreground", "Background", "Orphan", "nil"'
+        raise ApiError(422, f'{words}"{propagation}": supported values: {known}', "Invalid")
     try:
         seconds = None if grace is None else int(grace)
     except (TypeError, ValueError) as error:

@@ -34,22 +34,12 @@ class ApiError(Exception):
         self.details = details or {}
 
     def status(self) -> Obj:
-        body: Obj = {
-            "kind": "Status",
-            "apiVersion": "v1",
-            "metadata": {},
-            "status": "Failure",
-            "message": self.message,
-            "reason": self.reason,
-            "code": self.code,
-        }
-        if self.details:
-            body["details"] = self.details
-        return body
+        told = {"message": self.message, "reason": self.reason, "code": self.code, "details": self.details}
+        return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", **told}
 
 
 def not_found(resource: Resource, name: str) -> ApiError:
-    return ApiError(404, f'{resource.qualified} "{name}" not found', details=_details(resource, name))
+    return _about(404, resource, name, " not found")
 
 
 def no_such_path() -> ApiError:
@@ -62,27 +52,21 @@ def unknown_format(known: str) -> ApiError:
 
 
 def already_exists(resource: Resource, name: str) -> ApiError:
-    return ApiError(
-        409, f'{resource.qualified} "{name}" already exists', "AlreadyExists", _details(resource, name)
-    )
+    return _about(409, resource, name, " already exists", "AlreadyExists")
 
 
-def conflict(resource: Resource, name: str, why: str = "") -> ApiError:
-    why = why or (
-        "the object has been modified; please apply your changes to the latest version and try again"
-    )
-    return ApiError(
-        409,
-        f'Operation cannot be fulfilled on {resource.qualified} "{name}": {why}',
-        "Conflict",
-        _details(resource, name),
-    )
+def conflict(resource: Resource, name: str, why: str) -> ApiError:
+    return _about(409, resource, name, f": {why}", "Conflict", "Operation cannot be fulfilled on ")
+
+
+def failed_precondition(resource: Resource, name: str, field: str, wanted: object, found: object) -> ApiError:
+    label = {"uid": "UID", "resourceVersion": "ResourceVersion"}.get(field, field)
+    why = f"Precondition failed: {label} in precondition: {wanted}, {label} in object meta: {found}"
+    return conflict(resource, name, why)
 
 
 def forbidden(resource: Resource, name: str, why: str) -> ApiError:
-    return ApiError(
-        403, f'{resource.qualified} "{name}" is forbidden: {why}', details=_details(resource, name)
-    )
+    return _about(403, resource, name, f" is forbidden: {why}")
 
 
 def invalid(resource: Resource, name: str, causes: list[Cause]) -> ApiError:
@@ -119,6 +103,9 @@ class Findings(list[Cause]):
         self.add("FieldValueNotSupported", field, f'Unsupported value: "{value}": supported values: {words}')
 
 
-def _details(resource: Resource, name: str) -> Obj:
-    details: Obj = {"name": name, "kind": resource.plural}
-    return {**details, "group": resource.group} if resource.group else details
+def _about(
+    code: int, resource: Resource, name: str, after: str, reason: str = "", before: str = ""
+) -> ApiError:
+    group = {"group": resource.group} if resource.group else {}
+    words = f'{before}{resource.qualified} "{name}"{after}'
+    return ApiError(code, words, reason, {"name": name, "kind": resource.plural, **group})

@@ -18,6 +18,7 @@ from infra.local.kubernetes.values import now, random_suffix, stamp
 Obj = dict[str, Any]
 FOREGROUND = "foregroundDeletion"
 TRACKING = "batch.kubernetes.io/job-tracking"  # until its Job has counted the pod
+STALE = "the object has been modified; please apply your changes to the latest version and try again"
 SERVER_OWNED = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
 
 
@@ -27,6 +28,13 @@ def key_of(resource: Resource, namespace: str, name: str) -> Key:
 
 def finished(pod: Obj) -> bool:
     return pod["status"].get("phase") in ("Succeeded", "Failed")
+
+
+def _check_preconditions(resource: Resource, obj: Obj, wanted: Obj) -> None:
+    for field, value in wanted.items():
+        found = obj["metadata"].get(field)
+        if found != value:
+            raise errors.failed_precondition(resource, obj["metadata"]["name"], field, value, found)
 
 
 class Registry:
@@ -67,19 +75,11 @@ class Registry:
         metadata = obj.setdefault("metadata", {})
         version = metadata.get("resourceVersion")
         if version and version != old["metadata"]["resourceVersion"]:
-            raise errors.conflict(resource, name)
-        if metadata.get("uid", old["metadata"]["uid"]) != old["metadata"]["uid"]:
-            raise errors.conflict(
-                resource,
-                name,
-                f"Precondition failed: UID in precondition: {metadata['uid']}, "
-                f"UID in object meta: {old['metadata']['uid']}",
-            )
+            raise errors.conflict(resource, name, STALE)
+        _check_preconditions(resource, old, {"uid": metadata["uid"]} if "uid" in metadata else {})
         if metadata.get("name", name) != name:
-            raise ApiError(
-                400,
-                f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})",
-            )
+            words = f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
+            raise ApiError(400, words)
         new = clone(old)
         if subresource == "status":
             new["status"] = obj.get("status", {})
@@ -92,12 +92,10 @@ class Registry:
         """Store what a controller worked out; an object that only waited for its finalizers goes."""
         metadata = obj["metadata"]
         key = key_of(resource, metadata.get("namespace", ""), metadata["name"])
-        if (
-            metadata.get("deletionTimestamp")
-            and not metadata.get("finalizers")
-            and not metadata.get("deletionGracePeriodSeconds")
-            and resource != NAMESPACES
-        ):
+        held = (
+            metadata.get("finalizers") or metadata.get("deletionGracePeriodSeconds") or resource == NAMESPACES
+        )
+        if metadata.get("deletionTimestamp") and not held:
             with self.store.transaction():
                 self.store.put(key, obj)
                 return self.store.remove(key)
@@ -115,14 +113,7 @@ class Registry:
         dry_run: bool = False,
     ) -> Obj:
         old = self.get(resource, namespace, name)
-        for field, value in (preconditions or {}).items():
-            if old["metadata"].get(field) != value:
-                label = {"uid": "UID", "resourceVersion": "ResourceVersion"}.get(field, field)
-                why = (
-                    f"Precondition failed: {label} in precondition: {value}, {label} in object meta: "
-                    f"{old['metadata'].get(field)}"
-                )
-                raise errors.conflict(resource, name, why)
+        _check_preconditions(resource, old, preconditions or {})
         new = clone(old)
         metadata = new["metadata"]
         seconds = self._grace(resource, old, grace)
@@ -148,10 +139,10 @@ class Registry:
         metadata: Obj = obj.setdefault("metadata", {})
         if resource.namespaced:
             if metadata.setdefault("namespace", namespace) != namespace:
-                raise ApiError(
-                    400,
-                    "the namespace of the provided object does not match the namespace sent on the request",
+                words = (
+                    "the namespace of the provided object does not match the namespace sent on the request"
                 )
+                raise ApiError(400, words)
         else:
             metadata.pop("namespace", None)
         if metadata.get("resourceVersion"):
@@ -199,9 +190,7 @@ class Registry:
         by_name = {r.qualified: r for r in ALL}
         for key, obj in self.store.owned(uid):
             free = clone(obj)
-            references = free["metadata"]["ownerReferences"]
-            free["metadata"]["ownerReferences"] = [r for r in references if r["uid"] != uid]
-            free["metadata"]["finalizers"] = [
-                f for f in free["metadata"].get("finalizers", []) if f != TRACKING
-            ]
+            metadata = free["metadata"]
+            metadata["ownerReferences"] = [r for r in metadata["ownerReferences"] if r["uid"] != uid]
+            metadata["finalizers"] = [f for f in metadata.get("finalizers", []) if f != TRACKING]
             self.write(by_name[key.resource], free)

@@ -97,31 +97,13 @@ def _group(name: str) -> Obj:
 
 def _resource_list(group: str) -> Obj:
     entries: list[Obj] = []
-    for r in ALL:
-        if r.group == group:
-            entry: Obj = {
-                "name": r.plural,
-                "singularName": r.kind.lower(),
-                "namespaced": r.namespaced,
-                "kind": r.kind,
-                "verbs": VERBS,
-            }
-            if r.short:
-                entry["shortNames"] = list(r.short)
-            if r in (PODS, SERVICES, JOBS):
-                entry["categories"] = ["all"]
-            entries.append(entry)
-            for sub in r.subresources:
-                verbs = {"log": ["get"], "exec": ["create", "get"]}.get(sub, ["get", "patch", "update"])
-                entries.append(
-                    {
-                        "name": f"{r.plural}/{sub}",
-                        "singularName": "",
-                        "namespaced": r.namespaced,
-                        "kind": r.kind,
-                        "verbs": verbs,
-                    }
-                )
+    for r in (r for r in ALL if r.group == group):
+        shared = {"namespaced": r.namespaced, "kind": r.kind}
+        known = {"shortNames": list(r.short), "categories": ["all"] if r in (PODS, SERVICES, JOBS) else []}
+        entries.append({"name": r.plural, "singularName": r.kind.lower(), "verbs": VERBS, **shared, **known})
+        for sub in r.subresources:
+            verbs = {"log": ["get"], "exec": ["create", "get"]}.get(sub, ["get", "patch", "update"])
+            entries.append({"name": f"{r.plural}/{sub}", "singularName": "", "verbs": verbs, **shared})
     version = f"{group}/v1" if group else "v1"
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": entries}
 

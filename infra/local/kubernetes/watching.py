@@ -25,16 +25,6 @@ def wants_table(request: web.Request) -> bool:
     return "as=Table" in accepted.partition(",")[0]
 
 
-async def serve_watch(
-    request: web.Request, store: Store, resource: Resource, namespace: str, test: Test
-) -> web.StreamResponse:
-    watch = Watch(request, store, resource, namespace, test)
-    try:
-        return await watch.serve()
-    except (ConnectionResetError, ConnectionAbortedError):
-        return watch.response  # the client went away
-
-
 class Watch:
     def __init__(
         self, request: web.Request, store: Store, resource: Resource, namespace: str, test: Test
@@ -44,31 +34,23 @@ class Watch:
         self._news = asyncio.Event()
         self._bookmarks = request.query.get("allowWatchBookmarks") in ("1", "true")
         self._initial = request.query.get("sendInitialEvents") in ("1", "true")
-        self.response = web.StreamResponse(
-            headers={"Content-Type": "application/json", "Cache-Control": "no-cache"}
-        )
+        headers = {"Content-Type": "application/json", "Cache-Control": "no-cache"}
+        self._response = web.StreamResponse(headers=headers)
 
     async def serve(self) -> web.StreamResponse:
-        version, fresh = self._from()
-        loop = asyncio.get_running_loop()
-        until = loop.time() + self._timeout()
-        await self.response.prepare(self._request)
+        version = self._from()
+        await self._response.prepare(self._request)
         release = self._store.subscribe(lambda change: self._news.set() if self._concerns(change) else None)
-        open_watches = self._request.app[OPEN_WATCHES]
-        open_watches.add(self)
+        self._request.app[OPEN_WATCHES].add(self)
         try:
-            if fresh:
-                version = await self._send_existing()
-            while loop.time() < until and not self._request.app[CLOSING].is_set():
-                version = await self._send_since(version)
-                if version < 0:
-                    break
-                await self._wait(min(until, loop.time() + BOOKMARK_EVERY) - loop.time(), version)
+            await self._run(version)
+            await self._response.write_eof()
+        except (ConnectionResetError, ConnectionAbortedError):
+            return self._response  # the client went away
         finally:
             release()
-            open_watches.discard(self)
-        await self.response.write_eof()
-        return self.response
+            self._request.app[OPEN_WATCHES].discard(self)
+        return self._response
 
     def drop(self) -> None:
         """Without a word, as when the network fails."""
@@ -78,80 +60,78 @@ class Watch:
     def wake(self) -> None:
         self._news.set()
 
-    def _from(self) -> tuple[int, bool]:
+    async def _run(self, since: int | None) -> None:
+        now, closing = asyncio.get_running_loop().time, self._request.app[CLOSING]
+        until, version = now() + self._timeout(), self._store.version if since is None else since
+        if since is None:
+            await self._send_existing(version)
+        while now() < until and not closing.is_set():
+            try:
+                changes = self._store.changes_since(version)
+            except Expired as error:
+                return await self._write("ERROR", ApiError(410, str(error), "Expired").status())
+            version = max(version, self._store.version)
+            for change in changes:
+                if self._concerns(change):
+                    await self._tell(change)
+            try:
+                async with asyncio.timeout_at(min(until, now() + BOOKMARK_EVERY)):
+                    await self._news.wait()
+            except TimeoutError:
+                await self._bookmark(self._store.version, {})
+            self._news.clear()
+        return None
+
+    def _from(self) -> int | None:
+        """The version to go on from; None for one that begins with what is there."""
         text = self._request.query.get("resourceVersion", "")
         if text in ("", "0") or self._initial:
-            return self._store.version, True
+            return None
         if not text.isdigit():
-            raise ApiError(
-                400, f'invalid resource version "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
-            )
-        return int(text), False
+            why = f'strconv.ParseUint: parsing "{text}": invalid syntax'
+            raise ApiError(400, f'invalid resource version "{text}": {why}')
+        return int(text)
 
     def _timeout(self) -> float:
         text = self._request.query.get("timeoutSeconds", "")
         return float(text) if text.isdigit() and int(text) else DEFAULT_TIMEOUT
 
     def _concerns(self, change: Change) -> bool:
-        return change.key.resource == self._resource.qualified and (
-            not self._namespace or change.key.namespace == self._namespace
-        )
+        wanted = (self._resource.qualified, self._namespace or change.key.namespace)
+        return (change.key.resource, change.key.namespace) == wanted
 
-    async def _wait(self, seconds: float, version: int) -> None:
-        try:
-            async with asyncio.timeout(max(0.0, seconds)):
-                await self._news.wait()
-        except TimeoutError:
-            if self._bookmarks and version >= 0:
-                await self._bookmark({})
-        self._news.clear()
-
-    async def _send_existing(self) -> int:
-        version = self._store.version
+    async def _send_existing(self, version: int) -> None:
         for obj in list(self._store.each(self._resource.qualified, self._namespace)):
             if self._test(obj):
                 await self._send("ADDED", obj)
-        if self._initial and self._bookmarks:
-            await self._bookmark({"k8s.io/initial-events-end": "true"}, version)
-        return version
-
-    async def _send_since(self, version: int) -> int:
-        """The version that has been told up to; -1 after an error that ends the watch."""
-        try:
-            changes = self._store.changes_since(version)
-        except Expired as error:
-            await self._write({"type": "ERROR", "object": ApiError(410, str(error), "Expired").status()})
-            return -1
-        for change in changes:
-            if self._concerns(change):
-                await self._tell(change)
-        return max(version, self._store.version if not changes else changes[-1].version)
+        if self._initial:
+            await self._bookmark(version, {"annotations": {"k8s.io/initial-events-end": "true"}})
 
     async def _tell(self, change: Change) -> None:
         """An object that enters or leaves the selector is added or deleted, for this watcher."""
         after = change.type != "DELETED" and self._test(change.obj)
-        before = change.old is not None and self._test(change.old)
+        before = change.old if change.old is not None and self._test(change.old) else None
         if after:
             await self._send("MODIFIED" if before else "ADDED", change.obj)
         elif before:
-            old, version = change.old or {}, change.obj["metadata"]["resourceVersion"]
-            await self._send("DELETED", {**old, "metadata": {**old["metadata"], "resourceVersion": version}})
+            version = change.obj["metadata"]["resourceVersion"]
+            metadata = {**before["metadata"], "resourceVersion": version}
+            await self._send("DELETED", {**before, "metadata": metadata})
 
     async def _send(self, kind: str, obj: Obj) -> None:
         if wants_table(self._request):
             metadata = {"resourceVersion": obj["metadata"]["resourceVersion"]}
             obj = table(self._resource, [obj], metadata, self._request.query.get("includeObject", ""))
-        await self._write({"type": kind, "object": obj})
+        await self._write(kind, obj)
 
-    async def _bookmark(self, annotations: Obj, version: int | None = None) -> None:
-        metadata: Obj = {"resourceVersion": str(version or self._store.version), "creationTimestamp": None}
-        if annotations:
-            metadata["annotations"] = annotations
-        obj = {"kind": self._resource.kind, "apiVersion": self._resource.api_version, "metadata": metadata}
-        await self._write({"type": "BOOKMARK", "object": obj})
+    async def _bookmark(self, version: int, more: Obj) -> None:
+        if self._bookmarks:
+            metadata = {"resourceVersion": str(version), "creationTimestamp": None, **more}
+            about = {"kind": self._resource.kind, "apiVersion": self._resource.api_version}
+            await self._write("BOOKMARK", {**about, "metadata": metadata})
 
-    async def _write(self, event: Obj) -> None:
-        await self.response.write(json.dumps(event).encode() + b"\n")
+    async def _write(self, kind: str, obj: Obj) -> None:
+        await self._response.write(json.dumps({"type": kind, "object": obj}).encode() + b"\n")
 
 
 OPEN_WATCHES: web.AppKey[set[Watch]] = web.AppKey("open_watches", set[Watch])
