@@ -6,11 +6,10 @@ from typing import Any
 
 from infra.local.kubernetes.controller import Controller
 from infra.local.kubernetes.registry import FOREGROUND, Registry, key_of
-from infra.local.kubernetes.resources import ALL, NAMESPACES
+from infra.local.kubernetes.resources import ALL, BY_KIND, BY_NAME, NAMESPACES
 from infra.local.kubernetes.store import Change, Key, clone
 
 Obj = dict[str, Any]
-BY_NAME = {r.qualified: r for r in ALL}
 
 
 class GarbageCollector:
@@ -34,14 +33,10 @@ class GarbageCollector:
         if change.type == "DELETED":
             self._waiting.pop(metadata["uid"], None)
             self.controller.enqueue(("owner", metadata["uid"]))
-            for owner in metadata.get("ownerReferences") or []:
-                self.controller.enqueue(("owner", owner["uid"]))
-            namespace = metadata.get("namespace")
-            found = self._store.get(key_of(NAMESPACES, "", namespace)) if namespace else None
-            if found and found["metadata"].get("deletionTimestamp"):
+            if metadata.get("namespace"):
                 self.controller.enqueue(("namespace", metadata["namespace"]))
-        elif change.type == "ADDED" and metadata.get("ownerReferences"):
-            for owner in metadata["ownerReferences"]:
+        if change.type != "MODIFIED":
+            for owner in metadata.get("ownerReferences") or []:
                 self.controller.enqueue(("owner", owner["uid"]))
         else:
             self._look_at(change.obj)
@@ -51,40 +46,34 @@ class GarbageCollector:
         if metadata.get("deletionTimestamp") and obj["kind"] == NAMESPACES.kind:
             self.controller.enqueue(("namespace", metadata["name"]))
         elif FOREGROUND in metadata.get("finalizers", []):
-            resource = next(r for r in ALL if r.kind == obj["kind"])
+            resource = BY_KIND[obj["apiVersion"], obj["kind"]]
             self._waiting[metadata["uid"]] = key_of(resource, metadata.get("namespace", ""), metadata["name"])
             self.controller.enqueue(("owner", metadata["uid"]))
 
-    def _collect(self, key: tuple[str, str]) -> float | None:
+    def _collect(self, key: tuple[str, str]) -> None:
         what, name = key
         if what == "namespace":
             self._empty(name)
         else:
             self._collect_from(name)
-        return None
 
     def _collect_from(self, uid: str) -> None:
         dependents = self._store.owned(uid)
         owner = self._owner(uid, dependents)
-        foreground = owner is not None and FOREGROUND in owner["metadata"].get("finalizers", [])
-        if owner is not None and not foreground:
+        if owner is not None and FOREGROUND not in owner["metadata"].get("finalizers", []):
             return
         for key, obj in dependents:
-            others = [
-                r for r in obj["metadata"]["ownerReferences"] if r["uid"] != uid and self._exists(obj, r)
-            ]
-            if not others and not obj["metadata"].get("deletionTimestamp"):
-                self._registry.delete(
-                    BY_NAME[key.resource],
-                    key.namespace,
-                    key.name,
-                    propagation="Background",
-                    preconditions={"uid": obj["metadata"]["uid"]},
-                )
+            owners = (r for r in obj["metadata"]["ownerReferences"] if r["uid"] != uid)
+            if not any(self._exists(obj, r) for r in owners):
+                self._delete(key, obj)
         if owner is not None and not self._store.owned(uid):
             free = clone(owner)
             free["metadata"]["finalizers"].remove(FOREGROUND)
-            self._registry.write(next(r for r in ALL if r.kind == owner["kind"]), free)
+            self._registry.write(BY_KIND[owner["apiVersion"], owner["kind"]], free)
+
+    def _delete(self, key: Key, obj: Obj) -> None:
+        if not obj["metadata"].get("deletionTimestamp"):
+            self._registry.delete(BY_NAME[key.resource], key.namespace, key.name, propagation="Background")
 
     def _owner(self, uid: str, dependents: list[tuple[Any, Obj]]) -> Obj | None:
         for _, obj in dependents:
@@ -95,29 +84,20 @@ class GarbageCollector:
         return self._store.get(key) if key else None
 
     def _exists(self, dependent: Obj, reference: Obj) -> Obj | None:
-        resource = next(
-            (r for r in ALL if (r.api_version, r.kind) == (reference["apiVersion"], reference["kind"])), None
-        )
+        resource = BY_KIND.get((reference["apiVersion"], reference["kind"]))
         if resource is None:
             return dependent  # a kind that is not known here is given the benefit of the doubt
-        found = self._store.get(
-            key_of(resource, dependent["metadata"].get("namespace", ""), reference["name"])
-        )
+        namespace = dependent["metadata"].get("namespace", "")
+        found = self._store.get(key_of(resource, namespace, reference["name"]))
         return found if found and found["metadata"]["uid"] == reference["uid"] else None
 
     def _empty(self, namespace: str) -> None:
         found = self._store.get(key_of(NAMESPACES, "", namespace))
         if found is None or not found["metadata"].get("deletionTimestamp"):
             return
-        left = False
-        for resource in (r for r in ALL if r.namespaced):
+        namespaced = [r for r in ALL if r.namespaced]
+        for resource in namespaced:
             for obj in list(self._store.each(resource.qualified, namespace)):
-                if not obj["metadata"].get("deletionTimestamp"):
-                    self._registry.delete(
-                        resource, namespace, obj["metadata"]["name"], propagation="Background"
-                    )
-                left = (
-                    left or self._store.get(key_of(resource, namespace, obj["metadata"]["name"])) is not None
-                )
-        if not left:
+                self._delete(key_of(resource, namespace, obj["metadata"]["name"]), obj)
+        if not any(next(self._store.each(r.qualified, namespace), None) for r in namespaced):
             self._store.remove(key_of(NAMESPACES, "", namespace))

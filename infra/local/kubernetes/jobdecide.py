@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from infra.local.kubernetes.podstatus import with_condition
+from infra.local.kubernetes.podstatus import set_condition
 from infra.local.kubernetes.registry import TRACKING
 from infra.local.kubernetes.values import parse_time, stamp
 
@@ -216,8 +216,7 @@ class _Decision:
             del self.status["active"]
 
     def _set(self, kind: str, reason: str, message: str, status: str = "True") -> None:
-        new = {"type": kind, "status": status, "reason": reason, "message": message}
-        self.status["conditions"] = with_condition(self.status.get("conditions") or [], new)
+        set_condition(self.status, {"type": kind, "status": status, "reason": reason, "message": message})
 
     def _look_again(self, seconds: float) -> None:
         self.plan.again = min(self.plan.again or seconds, seconds)

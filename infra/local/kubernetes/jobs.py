@@ -16,6 +16,7 @@ from infra.local.kubernetes.values import now, random_suffix
 Obj = dict[str, Any]
 JobKey = tuple[str, str, str]  # namespace, name, uid
 COMPONENT = "job-controller"
+RETRY = 5.0  # seconds until a pod that was refused is tried again
 
 
 class JobController:
@@ -50,7 +51,7 @@ class JobController:
         job = self._store.get(key_of(JOBS, namespace, name))
         pods = [obj for k, obj in self._store.owned(uid) if k.resource == PODS.qualified]
         if job is None or job["metadata"]["uid"] != uid:
-            self._release([p for p in pods if TRACKING in p["metadata"].get("finalizers", [])])
+            self._release(pods)
             return None
         plan = decide(job, pods, now(), self._backoff)
         if plan.remove:
@@ -75,10 +76,9 @@ class JobController:
             try:
                 made = self._registry.create(PODS, namespace, pod_of(job, index))
             except ApiError as error:
-                self._recorder.record(
-                    job, "FailedCreate", f"Error creating: {error.message}", COMPONENT, warning=True
-                )
-                return 5.0
+                why = f"Error creating: {error.message}"
+                self._recorder.record(job, "FailedCreate", why, COMPONENT, warning=True)
+                return RETRY
             name = made["metadata"]["name"]
             self._recorder.record(job, "SuccessfulCreate", f"Created pod: {name}", COMPONENT)
         return plan.again
@@ -94,35 +94,28 @@ class JobController:
 def pod_of(job: Obj, index: int | None) -> Obj:
     metadata, template = job["metadata"], clone(job["spec"]["template"])
     base = metadata["name"] if index is None else f"{metadata['name']}-{index}"
-    made = template.get("metadata") or {}
     owner = {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
+        "apiVersion": job["apiVersion"],
+        "kind": job["kind"],
         "name": metadata["name"],
         "uid": metadata["uid"],
-        "controller": True,
-        "blockOwnerDeletion": True,
     }
-    pod: Obj = {
-        "metadata": {
-            "name": f"{base[:57]}-{random_suffix()}",
-            "generateName": f"{base[:57]}-",
-            "labels": dict(made.get("labels") or {}),
-            "ownerReferences": [owner],
-            "annotations": dict(made.get("annotations") or {}),
-            "finalizers": sorted({*made.get("finalizers", []), TRACKING}),
-        },
-        "spec": template["spec"],
-    }
+    own, spec = template.get("metadata") or {}, template["spec"]
+    labels, annotations = own.get("labels") or {}, own.get("annotations") or {}
     if index is not None:
-        pod["metadata"]["labels"][INDEX] = pod["metadata"]["annotations"][INDEX] = str(index)
-        pod["spec"].setdefault("hostname", base)
-        for group in ("containers", "initContainers"):
-            for container in pod["spec"].get(group) or []:
-                if not any(e["name"] == "JOB_COMPLETION_INDEX" for e in container.get("env") or []):
-                    source = {
-                        "fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{INDEX}']"}
-                    }
-                    variable = {"name": "JOB_COMPLETION_INDEX", "valueFrom": source}
-                    container["env"] = [*(container.get("env") or []), variable]
-    return pod
+        labels[INDEX] = annotations[INDEX] = str(index)
+        spec.setdefault("hostname", base)
+        field = {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{INDEX}']"}
+        variable = {"name": "JOB_COMPLETION_INDEX", "valueFrom": {"fieldRef": field}}
+        for container in [*spec["containers"], *(spec.get("initContainers") or [])]:
+            if not any(entry["name"] == variable["name"] for entry in container.get("env") or []):
+                container["env"] = [*(container.get("env") or []), variable]
+    made = {
+        "name": f"{base[:57]}-{random_suffix()}",
+        "generateName": f"{base[:57]}-",
+        "labels": labels,
+        "annotations": annotations,
+        "ownerReferences": [{**owner, "controller": True, "blockOwnerDeletion": True}],
+        "finalizers": sorted({*own.get("finalizers", []), TRACKING}),
+    }
+    return {"metadata": made, "spec": spec}

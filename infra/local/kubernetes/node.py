@@ -10,7 +10,7 @@ from typing import Any
 
 from infra.local.kubernetes.errors import conflict
 from infra.local.kubernetes.launch import hosts_lines, log_folder
-from infra.local.kubernetes.podstatus import with_condition
+from infra.local.kubernetes.podstatus import set_condition
 from infra.local.kubernetes.process import Process, remove_tree
 from infra.local.kubernetes.recorder import Recorder
 from infra.local.kubernetes.registry import Registry, finished
@@ -103,10 +103,9 @@ class Node:
         if lost:
             ready |= {"status": "Unknown", "reason": "NodeStatusUnknown"}
             ready["message"] = "Kubelet stopped posting node status."
-            self.recorder.record(
-                node, "NodeNotReady", f"Node {name} status is now: NodeNotReady", "controller"
-            )
-        node["status"]["conditions"] = with_condition(node["status"]["conditions"], ready)
+            words = f"Node {name} status is now: NodeNotReady"
+            self.recorder.record(node, "NodeNotReady", words, "controller")
+        set_condition(node["status"], ready)
         self.registry.write(NODES, node)
 
     def _give_up(self, pod: Obj) -> None:
@@ -116,7 +115,7 @@ class Node:
         target = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}
         ready = {"type": "Ready", "status": "False", "reason": "NodeNotReady"}
         for condition in ({**target, "message": message}, ready):
-            told["status"]["conditions"] = with_condition(told["status"].get("conditions") or [], condition)
+            set_condition(told["status"], condition)
         self.registry.write(PODS, told)
         self.registry.delete(PODS, metadata["namespace"], metadata["name"])
 
@@ -253,35 +252,18 @@ def _status(shape: NodeShape) -> Obj:
     amounts = {"cpu": shape.cpu, "memory": shape.memory, "pods": "11000", "ephemeral-storage": "1Ti"}
     if shape.gpu:
         amounts["nvidia.com/gpu"] = str(shape.gpu)
-    moment = stamp(now())
-    conditions = [
-        {
-            "type": kind,
-            "status": status,
-            "reason": reason,
-            "message": reason,
-            "lastHeartbeatTime": moment,
-            "lastTransitionTime": moment,
-        }
-        for kind, status, reason in _CONDITIONS
-    ]
-    info = {
-        "kubeletVersion": VERSION["gitVersion"],
-        "kubeProxyVersion": VERSION["gitVersion"],
-        "machineID": "",
-        "osImage": platform.platform(terse=True),
-        "kernelVersion": platform.release(),
-        "bootID": "",
-        "operatingSystem": "linux",
-        "architecture": _ARCHITECTURE,
-        "systemUUID": "",
+    version = VERSION["gitVersion"]
+    info = dict.fromkeys(("machineID", "bootID", "systemUUID"), "")
+    info |= {
+        "kubeletVersion": version,
+        "kubeProxyVersion": version,
         "containerRuntimeVersion": "processes://1",
     }
+    info |= {"operatingSystem": "linux", "architecture": _ARCHITECTURE}
+    info |= {"osImage": platform.platform(terse=True), "kernelVersion": platform.release()}
     addresses = [{"type": "InternalIP", "address": "127.0.0.1"}, {"type": "Hostname", "address": shape.name}]
-    return {
-        "capacity": amounts,
-        "allocatable": amounts,
-        "conditions": conditions,
-        "nodeInfo": info,
-        "addresses": addresses,
-    }
+    status = {"capacity": amounts, "allocatable": amounts, "nodeInfo": info, "addresses": addresses}
+    for kind, state, reason in _CONDITIONS:
+        about = {"reason": reason, "message": reason, "lastHeartbeatTime": stamp(now())}
+        set_condition(status, {"type": kind, "status": state, **about})
+    return status

@@ -29,21 +29,18 @@ class ContainerState:
     def restore(self, status: Obj) -> None:
         """As it was told before the cluster was restarted."""
         state = status["state"]
-        self.waiting, self.running, self.terminated = (
-            state.get(k) for k in ("waiting", "running", "terminated")
-        )
+        self.waiting, self.running = state.get("waiting"), state.get("running")
+        self.terminated = state.get("terminated")
         self.last = (status.get("lastState") or {}).get("terminated")
         self.identity = status["containerID"]
 
     def wait(self, reason: str, message: str = "") -> None:
-        if self.terminated:
-            self.last = self.terminated
+        self.last = self.terminated or self.last
         self.waiting = {"reason": reason, **({"message": message} if message else {})}
         self.running = self.terminated = None
 
     def run(self, since: str) -> None:
-        if self.terminated:
-            self.last = self.terminated
+        self.last = self.terminated or self.last
         self.running = {"startedAt": short(since)}
         self.waiting = self.terminated = None
 
@@ -63,13 +60,7 @@ class ContainerState:
         self.running = self.waiting = None
 
     def status(self, *, init: bool) -> Obj:
-        state = (
-            {"waiting": self.waiting}
-            if self.waiting
-            else {"running": self.running}
-            if self.running
-            else {"terminated": self.terminated}
-        )
+        states = {"waiting": self.waiting, "running": self.running, "terminated": self.terminated}
         ready = bool(self.running) if not init else bool(self.terminated and self.terminated["exitCode"] == 0)
         known = bool(self.identity)
         return {
@@ -80,7 +71,7 @@ class ContainerState:
             "ready": ready,
             "started": bool(self.running),
             "restartCount": self.restarts,
-            "state": state,
+            "state": {name: state for name, state in states.items() if state},
             "lastState": {"terminated": self.last} if self.last else {},
         }
 
@@ -132,38 +123,29 @@ def status_of(
         status |= {"reason": reason, "message": message}
     ready = all(s.running for s in main)
     initialized = all(s.terminated and not s.terminated["exitCode"] for s in init)
-    before = old.get("conditions") or []
-    conditions = _conditions(before, phase, over=over, ready=ready, initialized=initialized)
+    _set_conditions(status, over=over, ready=ready, initialized=initialized)
     if phase == "Failed" and reason in ("NodeShutdown", "Evicted"):
         target = {"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet"}
-        target["message"] = message
-        conditions = with_condition(conditions, target)
-    return {**status, "conditions": conditions}
+        set_condition(status, {**target, "message": message})
+    return status
 
 
-def _conditions(
-    conditions: list[Obj], phase: str, *, over: bool, ready: bool, initialized: bool
-) -> list[Obj]:
+def _set_conditions(status: Obj, *, over: bool, ready: bool, initialized: bool) -> None:
     words = {"Succeeded": "PodCompleted", "Failed": "PodFailed"}
-    why = {} if ready else {"reason": words.get(phase, "ContainersNotReady")}
+    why = {} if ready else {"reason": words.get(status["phase"], "ContainersNotReady")}
     for kind, good, more in (
         ("PodReadyToStartContainers", not over, {}),
         ("Initialized", initialized, {}),
         ("Ready", ready, why),
         ("ContainersReady", ready, why),
     ):
-        conditions = with_condition(conditions, {"type": kind, "status": "True" if good else "False", **more})
-    return conditions
+        set_condition(status, {"type": kind, "status": "True" if good else "False", **more})
 
 
-def with_condition(conditions: list[Obj], new: Obj) -> list[Obj]:
-    """The time moves only when the status does."""
-    old = next((c for c in conditions if c["type"] == new["type"]), None)
-    changed = old is None or old["status"] != new["status"]
-    moment = stamp(now()) if changed or old is None else old["lastTransitionTime"]
-    made = {"lastProbeTime": None, "lastTransitionTime": moment, **new}
-    return (
-        [c for c in conditions if c is not old] + [made]
-        if old is None
-        else [made if c is old else c for c in conditions]
-    )
+def set_condition(status: Obj, new: Obj) -> None:
+    """In a status of one's own. The time moves only when the condition does."""
+    conditions: dict[str, Obj] = {c["type"]: c for c in status.get("conditions") or []}
+    old = conditions.get(new["type"])
+    moment = old["lastTransitionTime"] if old and old["status"] == new["status"] else stamp(now())
+    conditions[new["type"]] = {"lastProbeTime": None, "lastTransitionTime": moment, **new}
+    status["conditions"] = list(conditions.values())

@@ -10,7 +10,7 @@ from infra.local.kubernetes import errors
 from infra.local.kubernetes.admission import Admission
 from infra.local.kubernetes.errors import ApiError
 from infra.local.kubernetes.fields import check_fields
-from infra.local.kubernetes.resources import ALL, EVENTS, JOBS, NAMESPACES, PODS, Resource
+from infra.local.kubernetes.resources import BY_NAME, EVENTS, JOBS, NAMESPACES, PODS, Resource
 from infra.local.kubernetes.store import Key, Store, clone
 from infra.local.kubernetes.validation import validate
 from infra.local.kubernetes.values import now, random_suffix, stamp
@@ -187,10 +187,9 @@ class Registry:
         return max(0, int(default if asked is None else asked))
 
     def _let_go(self, uid: str) -> None:
-        by_name = {r.qualified: r for r in ALL}
         for key, obj in self.store.owned(uid):
             free = clone(obj)
             metadata = free["metadata"]
             metadata["ownerReferences"] = [r for r in metadata["ownerReferences"] if r["uid"] != uid]
             metadata["finalizers"] = [f for f in metadata.get("finalizers", []) if f != TRACKING]
-            self.write(by_name[key.resource], free)
+            self.write(BY_NAME[key.resource], free)

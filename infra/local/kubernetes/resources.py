@@ -50,6 +50,8 @@ ALL = (
     *(ROLES, CLUSTER_ROLES, ROLE_BINDINGS, CLUSTER_BINDINGS),
 )
 BY_PATH = {(r.group, r.plural): r for r in ALL}
+BY_NAME = {r.qualified: r for r in ALL}
+BY_KIND = {(r.api_version, r.kind): r for r in ALL}
 GROUPS = sorted({r.group for r in ALL if r.group})
 VERSION = {
     "major": "1",

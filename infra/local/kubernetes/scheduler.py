@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from infra.local.kubernetes.controller import Controller
-from infra.local.kubernetes.podstatus import with_condition
+from infra.local.kubernetes.podstatus import set_condition
 from infra.local.kubernetes.recorder import Recorder
 from infra.local.kubernetes.registry import Registry, finished
 from infra.local.kubernetes.resources import CLAIMS, NODES, PODS
@@ -61,19 +61,16 @@ def _tolerates(toleration: Obj, taint: Obj) -> bool:
         return False
     if toleration.get("operator", "Equal") == "Exists":
         return toleration.get("key") in (None, "", taint["key"])
-    return bool(toleration.get("key") == taint["key"]) and toleration.get("value", "") == taint.get(
-        "value", ""
-    )
+    wanted = (taint["key"], taint.get("value", ""))
+    return (toleration.get("key"), toleration.get("value", "")) == wanted
 
 
 def explanation(nodes: int, found: list[list[str]]) -> str:
+    if not nodes:
+        return "no nodes available to schedule pods"
     counts = Counter(reason for reasons in found for reason in reasons)
     listed = sorted(f"{count} {reason}" for reason, count in counts.items())
-    return (
-        f"0/{nodes} nodes are available: {', '.join(listed)}."
-        if nodes
-        else "no nodes available to schedule pods"
-    )
+    return f"0/{nodes} nodes are available: {', '.join(listed)}."
 
 
 class Scheduler:
@@ -93,51 +90,33 @@ class Scheduler:
         if resource in (NODES.qualified, CLAIMS.qualified):
             self.controller.enqueue("all")
         elif resource == PODS.qualified:
-            waiting = change.type == "ADDED" and not change.obj["spec"].get("nodeName")
-            freed = change.type == "DELETED" or (
-                finished(change.obj) and not (change.old and finished(change.old))
-            )
-            if waiting or freed:
+            waits = change.type == "ADDED" and not change.obj["spec"].get("nodeName")
+            ended = finished(change.obj) and not (change.old and finished(change.old))
+            if waits or ended or change.type == "DELETED":
                 self.controller.enqueue("all")
 
     def _pass(self, _: str) -> float | None:
         pods = list(self._store.each(PODS.qualified))
-        waiting = [
-            p
-            for p in pods
-            if not p["spec"].get("nodeName")
-            and not finished(p)
-            and not p["metadata"].get("deletionTimestamp")
-            and p["spec"].get("schedulerName") == "default-scheduler"
-        ]
+        waiting = sorted(filter(_waits, pods), key=_rank)
         if not waiting:
             return None
         nodes = list(self._store.each(NODES.qualified))
         free = self._free(nodes, pods)
-        waiting.sort(
-            key=lambda p: (
-                -p["spec"].get("priority", 0),
-                p["metadata"]["creationTimestamp"],
-                int(p["metadata"]["resourceVersion"]),
-            )
-        )
         again: float | None = None
         for pod in waiting:
-            missing = self._missing_claim(pod)
-            if missing:
+            if missing := self._missing_claim(pod):
                 again = LOOK_AGAIN
-                self._refuse(
-                    pod, f'0/{len(nodes)} nodes are available: persistentvolumeclaim "{missing}" not found.'
-                )
+                why = f'persistentvolumeclaim "{missing}" not found'
+                self._refuse(pod, f"0/{len(nodes)} nodes are available: {why}.")
             else:
                 self._place(pod, nodes, free)
         return again
 
     def _free(self, nodes: list[Obj], pods: list[Obj]) -> dict[str, Amounts]:
-        free = {
-            n["metadata"]["name"]: {k: quantity(v) for k, v in n["status"]["allocatable"].items()}
-            for n in nodes
-        }
+        free: dict[str, Amounts] = {}
+        for node in nodes:
+            amounts = node["status"]["allocatable"]
+            free[node["metadata"]["name"]] = {name: quantity(amount) for name, amount in amounts.items()}
         for pod in pods:
             on = free.get(pod["spec"].get("nodeName") or "")
             if on is not None and not finished(pod):
@@ -155,9 +134,7 @@ class Scheduler:
         _take(free[chosen], asked)
         bound = clone(pod)
         bound["spec"]["nodeName"] = chosen
-        bound["status"]["conditions"] = with_condition(
-            bound["status"].get("conditions") or [], {"type": "PodScheduled", "status": "True"}
-        )
+        set_condition(bound["status"], {"type": "PodScheduled", "status": "True"})
         metadata = pod["metadata"]
         message = f"Successfully assigned {metadata['namespace']}/{metadata['name']} to {chosen}"
         self._recorder.record(pod, "Scheduled", message, "default-scheduler")
@@ -166,7 +143,7 @@ class Scheduler:
     def _refuse(self, pod: Obj, message: str) -> None:
         told = clone(pod)
         condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
-        told["status"]["conditions"] = with_condition(told["status"].get("conditions") or [], condition)
+        set_condition(told["status"], condition)
         if self._registry.write(PODS, told) is told:
             self._recorder.record(pod, "FailedScheduling", message, "default-scheduler", warning=True)
 
@@ -181,6 +158,16 @@ class Scheduler:
                 return str(name)
             self._registry.create(CLAIMS, namespace, {"metadata": {"name": name}, "spec": {}})
         return ""
+
+
+def _waits(pod: Obj) -> bool:
+    ours = pod["spec"]["schedulerName"] == "default-scheduler" and not pod["spec"].get("nodeName")
+    return ours and not finished(pod) and not pod["metadata"].get("deletionTimestamp")
+
+
+def _rank(pod: Obj) -> tuple[int, str, int]:
+    metadata = pod["metadata"]
+    return -pod["spec"]["priority"], metadata["creationTimestamp"], int(metadata["resourceVersion"])
 
 
 def _take(free: Amounts, asked: Amounts) -> None:
