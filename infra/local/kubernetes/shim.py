@@ -4,24 +4,20 @@ Standard library only, and few modules: its start is part of every container's s
 """
 
 # Part of every container's start, so nothing slow is imported.
-# ruff: noqa: PTH103, PTH105, PTH108, PTH123, PLC0415
+# ruff: noqa: PTH105, PTH108, PTH123
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 import os
 import select
 import signal
-import sys
 import time
-from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
-from infra.local.kubernetes import procinfo, sandbox
+from infra.local.kubernetes import child, procinfo, sandbox
 
 LINE_LIMIT = 16 * 1024
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 def main(directory: str) -> None:
@@ -53,14 +49,10 @@ class Shim:
         self._run = run
         self._log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._streams: dict[int, tuple[str, bytearray]] = {}
-        self._wake, wake = os.pipe()
-        os.set_blocking(wake, False)
-        os.set_blocking(self._wake, False)
-        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        self._wake = child.adopt()
         self._asked = False
         signal.signal(signal.SIGTERM, self._on_term)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         self._main = 0
         self._status: int | None = None
@@ -70,7 +62,6 @@ class Shim:
         self._latest = 0
 
     def run(self) -> None:
-        prctl(PR_SET_CHILD_SUBREAPER, 1)
         failure = self._start()
         if failure:
             self._finish({"exitCode": 128, "reason": "StartError", "message": failure})
@@ -102,25 +93,17 @@ class Shim:
                 sandbox.unshare_pids()
             except OSError as error:
                 return str(error)
-        pipes = [os.pipe() for _ in range(3)]  # stdout, stderr, failure before exec
-        self._main = os.fork()
-        if self._main == 0:
-            self._become(*(write for _, write in pipes))
-        for _, write in pipes:
-            os.close(write)
-        self._streams = {pipes[0][0]: ("stdout", bytearray()), pipes[1][0]: ("stderr", bytearray())}
-        with os.fdopen(pipes[2][0], "rb") as failure:
-            said = failure.read().decode(errors="replace")
-        if said:
+        (out, stdout), (err, stderr) = os.pipe(), os.pipe()
+        self._streams = {out: ("stdout", bytearray()), err: ("stderr", bytearray())}
+        streams = (os.open(os.devnull, os.O_RDONLY), stdout, stderr)
+        self._main, failure = child.spawn(self._run, streams, self._enter)
+        if failure:
             os.waitpid(self._main, 0)
-        return said
+        return failure
 
-    def _become(self, out: int, err: int, failure: int) -> NoReturn:
-        def enter() -> None:
-            if self._run["sandbox"]:
-                sandbox.enter(self._run["mounts"], self._run["scratch"], self._run["hostname"])
-
-        execute(self._run, (os.open(os.devnull, os.O_RDONLY), out, err), failure, enter)
+    def _enter(self) -> None:
+        if self._run["sandbox"]:
+            sandbox.enter(self._run["mounts"], self._run["scratch"], self._run["hostname"])
 
     def _timeout(self) -> float:
         if self._status is not None:
@@ -140,11 +123,11 @@ class Shim:
             self._asked = False
             self._end(stop_grace())
         if self._kill_at and time.monotonic() >= self._kill_at:
-            kill_tree(self._main)
+            child.kill_tree(self._main)
         limit = self._run["memory"]
         if limit and procinfo.memory_of(procinfo.descendants(os.getpid()), limit) > limit:
             self._oom = True
-            kill_tree(self._main)
+            child.kill_tree(self._main)
         if not cluster_is_gone(self._run["lock"]):
             self._alone_since = 0.0
         elif not self._alone_since:
@@ -154,22 +137,16 @@ class Shim:
             self._end(min(5.0, self._run["grace"]))
 
     def _end(self, grace: float) -> None:
-        _signal(self._main, signal.SIGTERM)
+        child.send(self._main, signal.SIGTERM)
         until = time.monotonic() + grace
         self._kill_at = min(self._kill_at or until, until)
 
     def _reap(self) -> None:
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
+        for pid, status in child.ended():
             if pid == self._main:
                 self._status = status
                 self._drain_until = time.monotonic() + 2
-                kill_tree(self._main)  # as when the first process of a container ends
+                child.kill_tree(self._main)  # as when the first process of a container ends
 
     def _result(self, status: int | None) -> dict[str, Any]:
         code = os.waitstatus_to_exitcode(status or 0)
@@ -218,52 +195,6 @@ class Shim:
         return f"{timestamp(self._latest)} {stream} {tag} ".encode()
 
 
-def execute(
-    run: dict[str, Any], streams: tuple[int, int, int], failure: int, enter: Callable[[], None]
-) -> NoReturn:
-    """In the child: become the container's process, or tell why not."""
-    argv: list[str] = run["argv"]
-    try:
-        if not argv:
-            raise OSError(0, "no command specified: images are not run here, so none has an entrypoint")
-        os.setsid()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
-            signal.signal(number, signal.SIG_DFL)
-        for target, source in enumerate(streams):
-            os.dup2(source, target)
-        enter()
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        os.makedirs(run["cwd"], exist_ok=True)
-        os.chdir(run["cwd"])
-        os.umask(0o022)
-        os.execvpe(argv[0], argv, run["env"])
-    except (OSError, ValueError) as error:
-        os.write(failure, explain((argv or [""])[0], error).encode())
-    finally:
-        os._exit(128)
-
-
-def kill_tree(main: int) -> None:
-    """The process, its group, and whatever of this process's descendants left the group."""
-    found = procinfo.descendants(os.getpid())  # now: without their parents they may be another's
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(main, signal.SIGKILL)
-    for pid in found:
-        _signal(pid, signal.SIGKILL)
-
-
-def explain(command: str, error: Exception) -> str:
-    if isinstance(error, FileNotFoundError) and os.fsdecode(error.filename or "").endswith(command):
-        absent = (
-            f"stat {command}: no such file or directory"
-            if "/" in command
-            else "executable file not found in $PATH"
-        )
-        return f'exec: "{command}": {absent}'
-    told = getattr(error, "strerror", None) or str(error)
-    return f'exec: "{command}": {told.lower()}'
-
-
 def cluster_is_gone(lock: str) -> bool:
     """The cluster holds this lock for as long as it lives; the kernel frees it however the cluster dies."""
     try:
@@ -300,17 +231,3 @@ def write_whole(path: str, content: dict[str, Any]) -> None:
 
 def timestamp(moment: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment // 10**9)) + f".{moment % 10**9:09d}Z"
-
-
-def _signal(pid: int, number: int) -> None:
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return
-
-
-def prctl(option: int, value: int) -> None:
-    if sys.platform == "linux":
-        import ctypes  # slow to load, and of no use elsewhere
-
-        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
