@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from aiohttp import web
 
@@ -27,7 +27,14 @@ from infra.local.kubernetes.node import Node
 from infra.local.kubernetes.pki import Pki
 from infra.local.kubernetes.recorder import Recorder
 from infra.local.kubernetes.registry import Registry, key_of
-from infra.local.kubernetes.resources import ACCOUNTS, CLUSTER_BINDINGS, CLUSTER_ROLES, NAMESPACES, PRIORITIES
+from infra.local.kubernetes.resources import (
+    ACCOUNTS,
+    CLUSTER_BINDINGS,
+    CLUSTER_ROLES,
+    NAMESPACES,
+    PRIORITIES,
+    Resource,
+)
 from infra.local.kubernetes.scheduler import Scheduler
 from infra.local.kubernetes.settings import NodeShape, Settings
 from infra.local.kubernetes.store import Store
@@ -137,19 +144,16 @@ async def serve(settings: Settings) -> int:
     try:
         await web.TCPSite(runner, HOST, settings.port, ssl_context=pki.server_context()).start()
     except OSError as error:
-        print(
-            f"error: cannot listen on {HOST}:{settings.port}: {os.strerror(error.errno or 0)}",
-            file=sys.stderr,
-        )
+        why = os.strerror(error.errno or 0)
+        print(f"error: cannot listen on {HOST}:{settings.port}: {why}", file=sys.stderr)
         return 1
-    port = runner.addresses[0][1]
     install(registry)
     controllers = start_controllers(registry, recorder, node, settings)
-    pki.write_kubeconfig(settings.state / "kubeconfig", f"https://{HOST}:{port}")
+    url = f"https://{HOST}:{runner.addresses[0][1]}"
+    pki.write_kubeconfig(settings.state / "kubeconfig", url)
     for user, groups in settings.users.items():
-        token = pki.token_for(user, groups)
-        pki.write_kubeconfig(settings.state / f"kubeconfig-{user}", f"https://{HOST}:{port}", token)
-    print(f"ready https://{HOST}:{port}", flush=True)
+        pki.write_kubeconfig(settings.state / f"kubeconfig-{user}", url, pki.token_for(user, groups))
+    print(f"ready {url}", flush=True)
     await stopping.wait()
     for stop in controllers:
         stop()
@@ -164,41 +168,42 @@ async def serve(settings: Settings) -> int:
 
 def install(registry: Registry) -> None:
     """What every cluster has from its first moment."""
+
+    def ensure(resource: Resource, namespace: str, name: str, **body: Any) -> None:
+        if registry.store.get(key_of(resource, namespace, name)) is None:
+            registry.create(resource, namespace, {"metadata": {"name": name}, **body})
+
     for name in ("default", "kube-system", "kube-public", "kube-node-lease"):
-        if registry.store.get(key_of(NAMESPACES, "", name)) is None:
-            registry.create(NAMESPACES, "", {"metadata": {"name": name}})
-            registry.create(ACCOUNTS, name, {"metadata": {"name": "default"}})
-    for name, value in (("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)):
-        if registry.store.get(key_of(PRIORITIES, "", name)) is None:
-            registry.create(PRIORITIES, "", {"metadata": {"name": name}, "value": value})
+        ensure(NAMESPACES, "", name)
+        ensure(ACCOUNTS, name, "default")
+    ensure(PRIORITIES, "", "system-cluster-critical", value=2_000_000_000)
+    ensure(PRIORITIES, "", "system-node-critical", value=2_000_001_000)
     for name, group, rules in BUILT_IN:
-        if registry.store.get(key_of(CLUSTER_ROLES, "", name)) is None:
-            subjects = [{"kind": "Group", "name": group, "apiGroup": CLUSTER_ROLES.group}]
-            reference = {"kind": "ClusterRole", "name": name, "apiGroup": CLUSTER_ROLES.group}
-            body = {"metadata": {"name": name}}
-            registry.create(CLUSTER_ROLES, "", {**body, "rules": rules})
-            registry.create(CLUSTER_BINDINGS, "", {**body, "subjects": subjects, "roleRef": reference})
+        shared = {"apiGroup": CLUSTER_ROLES.group}
+        role = {"kind": "ClusterRole", "name": name, **shared}
+        ensure(CLUSTER_ROLES, "", name, rules=rules)
+        ensure(
+            CLUSTER_BINDINGS, "", name, roleRef=role, subjects=[{"kind": "Group", "name": group, **shared}]
+        )
     registry.store.forget()
 
 
 def start_controllers(
     registry: Registry, recorder: Recorder, node: Node, settings: Settings
 ) -> list[Callable[[], None]]:
-    jobs = JobController(registry, recorder, settings.retry_backoff)
-    scheduler = Scheduler(registry, recorder)
-    collector = GarbageCollector(registry)
-
     def sweep(_: str) -> float:
         recorder.expire()
         return EVENTS_SWEEP
 
-    sweeper: Controller[str] = Controller("events", sweep)
     node.start()
-    for part in (jobs, scheduler, collector):
-        part.start()
+    sweeper: Controller[str] = Controller("events", sweep)
     sweeper.start()
     sweeper.enqueue("all")
-    return [sweeper.stop, *(part.controller.stop for part in (jobs, scheduler, collector))]
+    jobs = JobController(registry, recorder, settings.retry_backoff)
+    parts = (jobs, Scheduler(registry, recorder), GarbageCollector(registry))
+    for part in parts:
+        part.start()
+    return [sweeper.stop, *(part.controller.stop for part in parts)]
 
 
 if __name__ == "__main__":

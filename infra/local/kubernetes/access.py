@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 from infra.local.kubernetes.errors import ApiError
@@ -13,30 +14,18 @@ from infra.local.kubernetes.store import Key, Store
 
 Obj = dict[str, Any]
 EVERYONE = "system:authenticated"
+REVIEWS = ("selfsubjectaccessreviews", "selfsubjectrulesreviews")
 _EVERYBODYS_PATHS = ["/api", "/api/*", "/apis", "/apis/*", "/openapi/*", "/version", "/healthz", "/livez"]
 # what every cluster has from its first moment
-BUILT_IN: list[tuple[str, str, list[Obj]]] = [
-    (
-        "cluster-admin",
-        ADMINS,
-        [
-            {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]},
-            {"verbs": ["*"], "nonResourceURLs": ["*"]},
-        ],
-    ),
-    (
-        "system:basic-user",
-        EVERYONE,
-        [
-            {
-                "verbs": ["create"],
-                "apiGroups": ["authorization.k8s.io"],
-                "resources": ["selfsubjectaccessreviews", "selfsubjectrulesreviews"],
-            },
-            {"verbs": ["get"], "nonResourceURLs": _EVERYBODYS_PATHS},
-        ],
-    ),
+_ADMIN: list[Obj] = [
+    {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]},
+    {"verbs": ["*"], "nonResourceURLs": ["*"]},
 ]
+_BASIC: list[Obj] = [
+    {"verbs": ["create"], "apiGroups": ["authorization.k8s.io"], "resources": list(REVIEWS)},
+    {"verbs": ["get"], "nonResourceURLs": _EVERYBODYS_PATHS},
+]
+BUILT_IN = [("cluster-admin", ADMINS, _ADMIN), ("system:basic-user", EVERYONE, _BASIC)]
 
 
 @dataclass(frozen=True)
@@ -101,11 +90,10 @@ class Access:
         if kind == "selfsubjectaccessreviews":
             status: Obj = {"allowed": self.allows(user, _asked(spec))}
         else:
-            admin = [] if ADMINS not in user.groups else BUILT_IN[0][2]
-            rules = [*admin, *self.rules(user, spec.get("namespace", ""))]
-            listed = [r for r in rules if "resources" in r]
-            paths = [r for r in rules if "nonResourceURLs" in r]
-            status = {"resourceRules": listed, "nonResourceRules": paths, "incomplete": False}
+            rules = list(self.rules(user, spec.get("namespace", "")))
+            named = {"resourceRules": "resources", "nonResourceRules": "nonResourceURLs"}
+            status = {key: [r for r in rules if field in r] for key, field in named.items()}
+            status["incomplete"] = False
         return {**body, "metadata": {}, "status": status}
 
 
@@ -133,15 +121,9 @@ def _permits(rule: Obj, action: Action) -> bool:
     if not {action.verb, "*"} & set(rule.get("verbs") or []):
         return False
     if action.path:
-        return any(
-            url == action.path or (url.endswith("*") and action.path.startswith(url[:-1]))
-            for url in rule.get("nonResourceURLs") or []
-        )
+        return any(fnmatchcase(action.path, url) for url in rule.get("nonResourceURLs") or [])
     _, _, sub = action.resource.partition("/")
     resources = {action.resource, "*", *([f"*/{sub}"] if sub else [])}
     named = rule.get("resourceNames") or []
-    return bool(
-        {action.group, "*"} & set(rule.get("apiGroups") or [])
-        and resources & set(rule.get("resources") or [])
-        and (not named or action.name in named)
-    )
+    covered = {action.group, "*"} & {*rule.get("apiGroups", [])} and resources & {*rule.get("resources", [])}
+    return bool(covered) and (not named or action.name in named)

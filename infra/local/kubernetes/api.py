@@ -14,7 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from infra.local.kubernetes import errors, faults
-from infra.local.kubernetes.access import Access, Action
+from infra.local.kubernetes.access import REVIEWS, Access, Action
 from infra.local.kubernetes.asked import (
     Target,
     delete_options,
@@ -44,7 +44,6 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 log = logging.getLogger(__name__)
 BODY_LIMIT = 3 * 1024 * 1024
 STREAMS = {"log": serve_log, "exec": serve_exec}
-REVIEWS = ("selfsubjectaccessreviews", "selfsubjectrulesreviews")
 
 
 class Api:

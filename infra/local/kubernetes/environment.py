@@ -52,10 +52,9 @@ def _sourced(pod: Obj, source: Obj, lookup: Lookup) -> str | None:
         if reference.get("optional"):
             return None
         name, key = reference["name"], reference["key"]
-        where = f"{kind} {pod['metadata']['namespace']}/{name}"
-        raise Unready(
-            f'{kind} "{name}" not found' if values is None else f"couldn't find key {key} in {where}"
-        )
+        if values is None:
+            raise Unready(f'{kind} "{name}" not found')
+        raise Unready(f"couldn't find key {key} in {kind} {pod['metadata']['namespace']}/{name}")
     return values[reference["key"]].decode()
 
 

@@ -23,14 +23,11 @@ def hosts_lines(pod: Obj, address: str, service: bool) -> list[str]:
     name, subdomain = hostname_of(pod), pod["spec"].get("subdomain")
     names = [name]
     if service and subdomain:
-        domain = f"{subdomain}.{pod['metadata']['namespace']}"
+        space = f".{pod['metadata']['namespace']}"
         names = [
-            f"{name}.{domain}.svc.cluster.local",
-            f"{name}.{domain}.svc",
-            f"{name}.{domain}",
-            f"{name}.{subdomain}",
-            name,
+            f"{name}.{subdomain}{more}" for more in (f"{space}.svc.cluster.local", f"{space}.svc", space, "")
         ]
+        names.append(name)
     return [f"{address}\t{' '.join(names)}"]
 
 

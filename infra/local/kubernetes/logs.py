@@ -87,10 +87,8 @@ def _tail_offset(file: BinaryIO, lines: int) -> int:
         end, seen = text.rfind(b"\n"), 0
         while end >= 0:
             before = text.rfind(b"\n", 0, end)
-            if text[before + 1 : min(end, before + 48)].split(b" ", 3)[2:3] == [
-                b"F"
-            ]:  # not a part of a longer line
-                seen += 1
+            whole = text[before + 1 : min(end, before + 48)].split(b" ", 3)[2:3] == [b"F"]
+            seen += whole  # and not a part of a longer line
             if seen > lines:
                 return end + 1
             end = before

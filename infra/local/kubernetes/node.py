@@ -180,11 +180,8 @@ class Node:
         if not subdomain or self.registry.store.get(Key(SERVICES.qualified, namespace, subdomain)) is None:
             runner.write_hosts([])
             return
-        peers = [
-            r
-            for r in self._runners.values()
-            if r.pod["spec"].get("subdomain") == subdomain and r.pod["metadata"]["namespace"] == namespace
-        ]
+        together = [r for r in self._runners.values() if r.pod["metadata"]["namespace"] == namespace]
+        peers = [r for r in together if r.pod["spec"].get("subdomain") == subdomain]
         lines = [line for r in peers for line in hosts_lines(r.pod, r.address, service=True)]
         for peer in peers:
             peer.write_hosts(lines)
@@ -240,12 +237,8 @@ class Node:
 
 
 def _labels(shape: NodeShape) -> dict[str, str]:
-    return {
-        "kubernetes.io/hostname": shape.name,
-        "kubernetes.io/os": "linux",
-        "kubernetes.io/arch": _ARCHITECTURE,
-        **shape.labels,
-    }
+    own = {"hostname": shape.name, "os": "linux", "arch": _ARCHITECTURE}
+    return {**{f"kubernetes.io/{key}": value for key, value in own.items()}, **shape.labels}
 
 
 def _status(shape: NodeShape) -> Obj:

@@ -55,13 +55,9 @@ def container_of(request: web.Request, pod: Obj) -> str:
     if asked and asked not in every:
         raise ApiError(400, f"container {asked} is not valid for pod {pod_name}")
     if not asked and len(every) > 1:
-        raise ApiError(
-            400,
-            f"a container name must be specified for pod {pod_name}, choose one of: [{' '.join(names)}]"
-            + (
-                f" or one of the init containers: [{' '.join(every[len(names) :])}]" if every != names else ""
-            ),
-        )
+        words = f"a container name must be specified for pod {pod_name}, choose one of: [{' '.join(names)}]"
+        init = f" or one of the init containers: [{' '.join(every[len(names) :])}]" if every != names else ""
+        raise ApiError(400, words + init)
     return asked or names[0]
 
 

@@ -78,20 +78,8 @@ KINDS: dict[str, Message] = {
     "Job": {1: ("metadata", META), 2: ("spec", JOB), 3: ("", {})},
     "Namespace": {1: ("metadata", META), 2: ("", {}), 3: ("", {})},
     "ServiceAccount": {1: ("metadata", META)},
-    "ConfigMap": {
-        1: ("metadata", META),
-        2: ("data", (TEXT,)),
-        3: ("binaryData", (BYTES,)),
-        4: ("immutable", FLAG),
-    },
-    "Secret": {1: ("metadata", META), 2: ("data", (BYTES,)), 3: ("type", TEXT), 5: ("immutable", FLAG)},
-    "PriorityClass": {
-        1: ("metadata", META),
-        2: ("value", NUMBER),
-        3: ("globalDefault", FLAG),
-        4: ("description", TEXT),
-        5: ("preemptionPolicy", TEXT),
-    },
+    "ConfigMap": {1: ("metadata", META), 2: ("data", (TEXT,)), 3: ("binaryData", (BYTES,))},
+    "Secret": {1: ("metadata", META), 2: ("data", (BYTES,)), 3: ("type", TEXT)},
 }
 
 

@@ -42,15 +42,10 @@ class Recorder:
             self._registry.store.put(key, again)
             return
         namespace = obj["metadata"].get("namespace", "default")
-        made = {
-            **_about(obj, field),
-            "reason": reason,
-            "message": message,
-            "type": "Warning" if warning else "Normal",
-            "source": {"component": component, **({"host": host} if host else {})},
-            "reportingComponent": component,
-            "reportingInstance": host,
-        }
+        source = {"component": component, **({"host": host} if host else {})}
+        reporter = {"source": source, "reportingComponent": component, "reportingInstance": host}
+        kind = "Warning" if warning else "Normal"
+        made = {**_about(obj, field), "type": kind, "reason": reason, "message": message, **reporter}
         try:
             name = self._registry.create(EVENTS, namespace, made)["metadata"]["name"]
         except ApiError as error:
@@ -72,18 +67,8 @@ class Recorder:
 
 def _about(obj: Obj, field: str) -> Obj:
     metadata, moment = obj["metadata"], stamp(now())
-    subject = {
-        "kind": obj["kind"],
-        "apiVersion": obj["apiVersion"],
-        **{k: metadata[k] for k in ("name", "namespace", "uid", "resourceVersion") if k in metadata},
-    }
-    if field:
-        subject["fieldPath"] = field
-    return {
-        "metadata": {"name": f"{metadata['name']}.{time.time_ns():x}"},  # as client-go's recorder has it
-        "involvedObject": subject,
-        "count": 1,
-        "firstTimestamp": moment,
-        "lastTimestamp": moment,
-        "eventTime": None,
-    }
+    subject = {k: metadata[k] for k in ("name", "namespace", "uid", "resourceVersion") if k in metadata}
+    subject |= {k: obj[k] for k in ("kind", "apiVersion")} | ({"fieldPath": field} if field else {})
+    times = {"firstTimestamp": moment, "lastTimestamp": moment, "eventTime": None}
+    named = {"name": f"{metadata['name']}.{time.time_ns():x}"}  # as client-go's recorder has it
+    return {"metadata": named, "involvedObject": subject, "count": 1, **times}

@@ -66,9 +66,8 @@ class PodRunner:
         self._poke.set()
 
     def shut_down(self, grace: float) -> None:
-        self.stop(
-            min(grace, self._spec.get("terminationGracePeriodSeconds", 30)), "NodeShutdown", SHUTDOWN_MESSAGE
-        )
+        own = self._spec["terminationGracePeriodSeconds"]
+        self.stop(min(grace, own), "NodeShutdown", SHUTDOWN_MESSAGE)
 
     def evict(self) -> None:
         message = "The node was low on resource: memory. "
@@ -95,19 +94,12 @@ class PodRunner:
             if timer:
                 timer.cancel()
         started = any(s.terminated for s in (*self._init, *self._main))
-        if started or not self._stopping_for_shutdown:
+        if started or self._reason != "NodeShutdown":
             self._publish(over=True)
 
-    @property
-    def _stopping_for_shutdown(self) -> bool:
-        return self._reason == "NodeShutdown"
-
     def _expire(self) -> None:
-        self.stop(
-            self._spec.get("terminationGracePeriodSeconds", 30),
-            "DeadlineExceeded",
-            "Pod was active on the node longer than the specified deadline",
-        )
+        words = "Pod was active on the node longer than the specified deadline"
+        self.stop(self._spec["terminationGracePeriodSeconds"], "DeadlineExceeded", words)
 
     async def _initialize(self) -> bool:
         for container, state in zip(self._spec.get("initContainers") or [], self._init, strict=True):
@@ -274,17 +266,9 @@ class PodRunner:
         pod = self._current()
         if pod is None or self.lost:
             return  # removed by force, or out of reach
-        new = clone(pod)
-        new["status"] = status_of(
-            pod,
-            self._init,
-            self._main,
-            over=over,
-            address=self.address,
-            reason=self._reason,
-            message=self._message,
-        )
-        self._host.registry.write(PODS, new)
+        why = {"reason": self._reason, "message": self._message}
+        status = status_of(pod, self._init, self._main, over=over, address=self.address, **why)
+        self._host.registry.write(PODS, {**clone(pod), "status": status})
 
     def _event(self, reason: str, message: str, container: str = "", *, warning: bool = False) -> None:
         if self.lost:

@@ -30,13 +30,8 @@ def table(resource: Resource, objects: list[Obj], metadata: Obj, include: str) -
     columns, row = _TABLES.get(resource, ("Name Age", lambda o: [_name(o), _age(o)]))
     rows = [{"cells": row(obj), "object": _shown(obj, include)} for obj in objects]
     definitions = [_column(name.replace("_", " ")) for name in columns.split()]
-    return {
-        "kind": "Table",
-        "apiVersion": "meta.k8s.io/v1",
-        "metadata": metadata,
-        "columnDefinitions": definitions,
-        "rows": rows,
-    }
+    about = {"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}
+    return {**about, "columnDefinitions": definitions, "rows": rows}
 
 
 def _column(name: str) -> Obj:
@@ -78,30 +73,18 @@ def _pod(pod: Obj) -> list[Any]:
     if any(c["state"].get("running") and c.get("ready") for c in states) and reason == "Completed":
         reason = "Running"
     for number, container in enumerate(status.get("initContainerStatuses") or []):
-        terminated = container["state"].get("terminated")
-        if not terminated:
-            waiting = container["state"].get("waiting") or {}
-            known = waiting.get("reason") not in (None, "PodInitializing")
-            reason = f"Init:{waiting['reason']}" if known else f"Init:{number}/{len(spec['initContainers'])}"
-            break
-        if terminated["exitCode"]:
-            reason = f"Init:{terminated.get('reason') or 'Error'}"
-            break
+        ended, waiting = container["state"].get("terminated"), container["state"].get("waiting") or {}
+        if ended and not ended["exitCode"]:
+            continue
+        why = (ended or waiting).get("reason", "PodInitializing")
+        reason = f"Init:{number}/{len(spec['initContainers'])}" if why == "PodInitializing" else f"Init:{why}"
+        break
     if pod["metadata"].get("deletionTimestamp"):
         reason = "Terminating"
     ready = f"{sum(bool(c.get('ready')) for c in states)}/{len(spec['containers'])}"
-    restarts = sum(c.get("restartCount", 0) for c in states)
-    return [
-        _name(pod),
-        ready,
-        reason,
-        str(restarts),
-        _age(pod),
-        status.get("podIP", "<none>"),
-        spec.get("nodeName", "<none>"),
-        "<none>",
-        "<none>",
-    ]
+    restarts = str(sum(c.get("restartCount", 0) for c in states))
+    wide = [status.get("podIP", "<none>"), spec.get("nodeName", "<none>"), "<none>", "<none>"]
+    return [_name(pod), ready, reason, restarts, _age(pod), *wide]
 
 
 def _job(job: Obj) -> list[Any]:
@@ -129,18 +112,9 @@ def _event(event: Obj) -> list[Any]:
     source = event.get("source") or {}
     who = ", ".join(v for v in (source.get("component"), source.get("host")) if v)
     what = f"{subject.get('kind', '').lower()}/{subject.get('name', '')}"
-    return [
-        age(last),
-        event.get("type", ""),
-        event.get("reason", ""),
-        what,
-        subject.get("fieldPath", ""),
-        who,
-        event.get("message", "").strip(),
-        age(first),
-        str(event.get("count", 1)),
-        _name(event),
-    ]
+    told, count = event.get("message", "").strip(), str(event.get("count", 1))
+    named = [event.get("type", ""), event.get("reason", ""), what, subject.get("fieldPath", ""), who]
+    return [age(last), *named, told, age(first), count, _name(event)]
 
 
 def _node(node: Obj) -> list[Any]:
