@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import botocore.session
@@ -21,6 +22,7 @@ from chalicelib.errors import LogsUnavailable
 
 MILLISECOND = 10**6
 PAGE = 10_000  # events: GetLogEvents gives no more, and no more than 1 MB
+STREAM_PAGES = 10  # of 50 streams
 CALLS = 200  # of one read; a page may be empty and others follow
 # A record that lies further back than this is another file's: the log was rotated.
 REREAD = 256 * 1024
@@ -43,6 +45,22 @@ class CloudWatchArchive:
         self._connect = connect
         self._lock = threading.Lock()
         self._client: Any = None
+
+    def pods(self, job_id: str) -> Sequence[str]:
+        request = {"logGroupName": self._group, "logStreamNamePrefix": f"{job_id}."}
+        found: list[str] = []
+        for _ in range(STREAM_PAGES):
+            try:
+                with _translated():
+                    answer = self._connected().describe_log_streams(**request)
+            except _NoStream:  # nor a group
+                return ()
+            names = [stream["logStreamName"].split(".") for stream in answer["logStreams"]]
+            found += [pod for _, pod, container in names if container == CONTAINER]
+            if "nextToken" not in answer:
+                break
+            request["nextToken"] = answer["nextToken"]
+        return found
 
     def tail(self, job_id: str, pod: str, before: int | None, lines: int, limit_bytes: int) -> Chunk:
         query: dict[str, Any] = {"endTime": before // MILLISECOND + 1} if before else {}
@@ -93,13 +111,10 @@ class CloudWatchArchive:
         token = None
         for _ in range(CALLS):
             try:
-                answer = self._connected().get_log_events(**request)
-            except ClientError as error:
-                if error.response["Error"]["Code"] == "ResourceNotFoundException":
-                    return
-                raise LogsUnavailable(f"CloudWatch Logs: {error}") from error
-            except BotoCoreError as error:
-                raise LogsUnavailable(f"CloudWatch Logs does not answer: {error}") from error
+                with _translated():
+                    answer = self._connected().get_log_events(**request)
+            except _NoStream:
+                return
             yield [_record(event) for event in answer["events"]]
             token, last = answer["nextForwardToken" if forward else "nextBackwardToken"], token
             if token == last:  # the end: https://docs.aws.amazon.com/AmazonCloudWatchLogs/ GetLogEvents
@@ -119,6 +134,22 @@ def logs_client() -> Any:
     """A client for the region, the credentials and the endpoint of the environment."""
     config = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3})
     return botocore.session.get_session().create_client("logs", config=config)
+
+
+class _NoStream(Exception):
+    """Nothing was shipped of this container, or the retention is over."""
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "ResourceNotFoundException":
+            raise _NoStream from error
+        raise LogsUnavailable(f"CloudWatch Logs: {error}") from error
+    except BotoCoreError as error:
+        raise LogsUnavailable(f"CloudWatch Logs does not answer: {error}") from error
 
 
 def _record(event: Mapping[str, Any]) -> Record:

@@ -67,6 +67,9 @@ class Archive:
     def __init__(self, logs: FakeLogs) -> None:
         self._logs = logs
 
+    def pods(self, job_id: str) -> Sequence[str]:
+        return [pod for pod in self._logs.printed if self._all(pod) and pod.startswith(job_id)]
+
     def tail(self, job_id: str, pod: str, before: int | None, lines: int, limit_bytes: int) -> Chunk:
         return Chunk([line for line in self._all(pod) if before is None or line.time < before][-lines:])
 

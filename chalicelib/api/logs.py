@@ -77,9 +77,9 @@ def about(page: Page) -> dict[str, Any]:
 def events(call: Call, page: Page) -> Response:
     """The page as a stream of events, which ends at once: the client asks again with the last event's id.
 
-    204 tells a client that comes back at the end of a finished log to stop asking.
+    204 tells a client that comes back although it was told the end to stop asking.
     """
-    if page.finished and not page.lines and call.last_event_id:
+    if page.finished and page.cursor == page.begin and call.last_event_id:
         return Response("", {}, 204)
     headers = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"}
     return Response("".join(_events(page)), {**headers})

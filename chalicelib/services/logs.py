@@ -86,6 +86,8 @@ class Logs:
         job = self._jobs.get(ask.caller, ask.job_id)
         cluster, namespace, live = self._live(job)
         names = dict.fromkeys((*job.pods, *live))
+        if not names and (cluster is None or job.is_terminal):
+            names = dict.fromkeys(self._archive.pods(job.id))  # it had pods too briefly for its record
         if ask.pod is not None:
             if ask.pod not in names:
                 # Without the cluster nobody knows whether it has a pod that the record does not have yet.

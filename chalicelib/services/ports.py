@@ -208,6 +208,10 @@ class PodLogs(Protocol):
 class LogArchive(Protocol):
     """What was shipped of the logs of pods, whether they still exist or not. Raises LogsUnavailable."""
 
+    def pods(self, job_id: str) -> Sequence[str]:
+        """The pods of a job that anything was shipped of, some hundreds at most."""
+        ...
+
     def tail(self, job_id: str, pod: str, before: int | None, lines: int, limit_bytes: int) -> Chunk:
         """The last lines, or those before the time `before` (nanoseconds)."""
         ...

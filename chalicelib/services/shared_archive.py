@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -28,6 +29,9 @@ class SharedArchive:
         self._archive = archive
         self._pages = pages
         self._clock = clock
+
+    def pods(self, job_id: str) -> Sequence[str]:
+        return self._archive.pods(job_id)
 
     def tail(self, job_id: str, pod: str, before: int | None, lines: int, limit_bytes: int) -> Chunk:
         return self._archive.tail(job_id, pod, before, lines, limit_bytes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,10 @@ class World:
         self._session = requests.Session()
         self._session.headers["Authorization"] = f"Bearer {self.stack.token(TENANT)}"
 
-    def call(self, method: str, path: str, body: Any = None) -> requests.Response:
-        return self._session.request(method, self.stack.url + path, json=body, timeout=30)
+    def call(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
+    ) -> requests.Response:
+        return self._session.request(method, self.stack.url + path, json=body, headers=headers, timeout=30)
 
     def run(self, *command: str, **fields: Any) -> str:
         """Create a job through the `jobs` dialect; its id."""
@@ -98,6 +100,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         if not Path(kubeconfig := os.environ.get("KUBECONFIG", "")).is_file():
             pytest.skip("KUBECONFIG names no file")
         settings |= {"TRAINYARD_CLUSTER": "kubeconfig", "KUBECONFIG": kubeconfig, "TRAINYARD_INSTANCE": "e2e"}
+        settings |= {k: v for k, v in os.environ.items() if k == "TRAINYARD_NODE_LOGS"}
     stack = start_stack(tmp_path_factory.mktemp("e2e"), settings)
     try:
         yield World(stack, os.environ.get("TRAINYARD_TEST_IMAGE", "python:3.11"), embedded)

@@ -51,6 +51,16 @@ class FakeClient:
         token = request["nextToken"] if at_end and "nextToken" in request else token
         return {"events": events[low:high], "nextForwardToken": token, "nextBackwardToken": token}
 
+    def describe_log_streams(self, **request: Any) -> dict[str, Any]:
+        """Two a page."""
+        self.calls.append(request)
+        if self.error:
+            raise self.error
+        names = sorted(name for name in self.streams if name.startswith(request["logStreamNamePrefix"]))
+        place = int(request.get("nextToken", 0))
+        more = {"nextToken": str(place + 2)} if len(names) > place + 2 else {}
+        return {"logStreams": [{"logStreamName": name} for name in names[place : place + 2]], **more}
+
 
 class Shipper:
     """Ships records as Fluent Bit does; each record's file offset follows from those before it."""
@@ -234,6 +244,14 @@ def test_what_another_program_wrote_is_told_as_it_stands(
     assert told == ["plain", '{"level": "info"}', '["list"]']
 
 
+def test_the_pods_that_were_shipped_are_known(client: FakeClient, archive: CloudWatchArchive) -> None:
+    for name in ("a", "b", "c", "d"):
+        client.streams[f"{JOB_ID}.{JOB_ID}-{name}.training"] = []
+    client.streams[f"{JOB_ID}.{JOB_ID}-d.sidecar"] = []
+    client.streams[f"{JOB_ID}x.{JOB_ID}x-a.training"] = []
+    assert list(archive.pods(JOB_ID)) == [f"{JOB_ID}-{name}" for name in "abcd"]
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -252,3 +270,5 @@ def test_trouble_with_cloudwatch_is_ours_to_tell(
         archive.after(JOB_ID, POD, None, 10, MANY, ended=True)
     with pytest.raises(LogsUnavailable):
         archive.tail(JOB_ID, POD, None, 10, MANY)
+    with pytest.raises(LogsUnavailable):
+        archive.pods(JOB_ID)

@@ -323,6 +323,18 @@ def test_a_pod_that_was_read_to_its_end_is_not_read_again(world: World) -> None:
     assert world.read(cursor).finished and world.logs.archive_calls == calls
 
 
+@pytest.mark.parametrize("down", [False, True])
+def test_a_pod_that_the_record_never_saw_is_found_by_what_was_shipped(world: World, down: bool) -> None:
+    world.logs.print(A, "one")
+    world.logs.ship()
+    world.logs.gone.add(A)
+    if down:
+        world.cluster.broken = ClusterUnavailable("refused")
+    else:
+        world.job(Status.STOPPED)
+    assert texts(world.read(None)) == texts(world.read(START)) == ["one"]
+
+
 def test_a_job_without_pods_is_finished_with_the_job(world: World) -> None:
     assert not world.read(None).finished
     world.job(Status.STOPPED)
