@@ -120,6 +120,11 @@ class ContainerLog:
                 return file, data
         return None
 
+    @property
+    def has_grown(self) -> bool:
+        """Whether there may be something to read."""
+        return any(os.fstat(file.fd).st_size > file.offset for file in self._files.values())
+
     def advance(self, file: LogFile, offset: int) -> None:
         """What comes before `offset` was shipped."""
         file.offset = offset

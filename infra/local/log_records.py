@@ -25,6 +25,7 @@ _RECORD = re.compile(
     rb" (?P<stream>stdout|stderr) (?P<logtag>[FP])[^ ]* (?P<log>.*)",
     re.DOTALL,
 )
+_COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 class InputLogEvent(TypedDict):
@@ -89,8 +90,8 @@ def event_of(line: bytes, offset: int) -> InputLogEvent | None:
         "log": found["log"].decode(errors="replace"),
         "offset": offset,
     }
-    message = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
-    return {"timestamp": epoch * 1000 + int(fraction[1:4].ljust(3, "0")), "message": message}
+    milliseconds = epoch * 1000 + int(fraction[1:4].ljust(3, "0"))
+    return {"timestamp": milliseconds, "message": _COMPACT.encode(record)}
 
 
 def _lines(data: bytes, start: int) -> Iterator[tuple[int, bytes]]:

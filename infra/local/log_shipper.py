@@ -123,7 +123,8 @@ class Shipper:
         try:
             self._logs.refresh()
             self._find_streams(last)
-            more = any(list(self._pool.map(Stream.ship, self._streams.values())))
+            due = [stream for stream in self._streams.values() if stream.source.has_grown]
+            more = any(list(self._pool.map(Stream.ship, due)))
             self._logs.checkpoint.save()
         except Exception:
             log.exception("the shipper stumbled; it goes on where it was")
