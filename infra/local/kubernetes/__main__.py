@@ -25,7 +25,7 @@ from infra.local.kubernetes.gc import GarbageCollector
 from infra.local.kubernetes.jobs import JobController
 from infra.local.kubernetes.node import Node
 from infra.local.kubernetes.pki import Pki
-from infra.local.kubernetes.recorder import Recorder
+from infra.local.kubernetes.recorder import expire
 from infra.local.kubernetes.registry import Registry, key_of
 from infra.local.kubernetes.resources import (
     ACCOUNTS,
@@ -136,8 +136,7 @@ async def serve(settings: Settings) -> int:
     pki = Pki(settings.state / "pki")
     store = Store(settings.state / "kubernetes.db")
     registry = Registry(store, Admission(store, settings.volumes))
-    recorder = Recorder(registry)
-    node = Node(registry, recorder, settings)
+    node = Node(registry, settings)
     application = Api(registry, node, pki).application()
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0, handler_cancellation=True)
     await runner.setup()
@@ -148,7 +147,7 @@ async def serve(settings: Settings) -> int:
         print(f"error: cannot listen on {HOST}:{settings.port}: {why}", file=sys.stderr)
         return 1
     install(registry)
-    controllers = start_controllers(registry, recorder, node, settings)
+    controllers = start_controllers(registry, node, settings)
     url = f"https://{HOST}:{runner.addresses[0][1]}"
     pki.write_kubeconfig(settings.state / "kubeconfig", url)
     for user, groups in settings.users.items():
@@ -188,19 +187,17 @@ def install(registry: Registry) -> None:
     registry.store.forget()
 
 
-def start_controllers(
-    registry: Registry, recorder: Recorder, node: Node, settings: Settings
-) -> list[Callable[[], None]]:
+def start_controllers(registry: Registry, node: Node, settings: Settings) -> list[Callable[[], None]]:
     def sweep(_: str) -> float:
-        recorder.expire()
+        expire(registry)
         return EVENTS_SWEEP
 
     node.start()
     sweeper: Controller[str] = Controller("events", sweep)
     sweeper.start()
     sweeper.enqueue("all")
-    jobs = JobController(registry, recorder, settings.retry_backoff)
-    parts = (jobs, Scheduler(registry, recorder), GarbageCollector(registry))
+    jobs = JobController(registry, settings.retry_backoff)
+    parts = (jobs, Scheduler(registry), GarbageCollector(registry))
     for part in parts:
         part.start()
     return [sweeper.stop, *(part.controller.stop for part in parts)]

@@ -67,12 +67,12 @@ class Access:
         """Those of the cluster, and of the namespace if there is one."""
         bindings = [(CLUSTER_BINDINGS, ""), *([(ROLE_BINDINGS, namespace)] if namespace else [])]
         for resource, space in bindings:
-            for binding in self._store.each(resource.qualified, space):
+            for binding in self._store.each(resource, space):
                 if any(_is(user, subject, space) for subject in binding.get("subjects") or []):
                     reference = binding["roleRef"]
                     kind = ROLES if reference["kind"] == "Role" else CLUSTER_ROLES
                     where = space if kind is ROLES else ""
-                    role = self._store.get(Key(kind.qualified, where, reference["name"]))
+                    role = self._store.get(Key(kind, where, reference["name"]))
                     yield from (role or {}).get("rules") or []
 
     def acting(self, user: User, name: str, groups: list[str]) -> User:

@@ -64,9 +64,9 @@ class Admission:
     def _set_priority(self, pod: Obj) -> None:
         name = pod["spec"].get("priorityClassName")
         if name:
-            found = self._store.get(Key(PRIORITIES.qualified, "", name))
+            found = self._store.get(Key(PRIORITIES, "", name))
         else:
-            found = next((p for p in self._store.each(PRIORITIES.qualified) if p.get("globalDefault")), None)
+            found = next((p for p in self._store.each(PRIORITIES) if p.get("globalDefault")), None)
         if name and found is None:
             raise forbidden(PODS, pod["metadata"]["name"], f"no PriorityClass with name {name} was found")
         pod["spec"]["priority"] = found["value"] if found else 0

@@ -8,6 +8,7 @@ import json
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -146,7 +147,7 @@ class Api:
         return self._answer(request, target, written)
 
     async def _delete(self, request: web.Request, target: Target) -> web.StreamResponse:
-        gone = self._registry.delete(*target.place, **await delete_options(request))
+        gone = self._registry.delete(*target.place, await delete_options(request))
         if target.resource == PODS or self._store.get(key_of(*target.place)) is not None:
             return self._answer(request, target, gone)
         details = {"name": target.name, "kind": target.resource.plural, "uid": gone["metadata"]["uid"]}
@@ -156,13 +157,12 @@ class Api:
         return web.json_response(told)
 
     async def _deletecollection(self, request: web.Request, target: Target) -> web.StreamResponse:
-        options = await delete_options(request)
-        options.pop("preconditions")
+        options = replace(await delete_options(request), preconditions=None)
         test = selector_of(request, target.resource)
-        chosen = [o for o in self._store.each(target.resource.qualified, target.namespace) if test(o)]
+        chosen = [o for o in self._store.each(target.resource, target.namespace) if test(o)]
         for obj in chosen:
             metadata = obj["metadata"]
-            self._registry.delete(target.resource, metadata.get("namespace", ""), metadata["name"], **options)
+            self._registry.delete(target.resource, metadata.get("namespace", ""), metadata["name"], options)
         metadata = {"resourceVersion": str(self._store.version)}
         return web.json_response(_list_of(target.resource, chosen, metadata))
 
@@ -174,7 +174,7 @@ class Api:
         test = selector_of(request, target.resource)
         version, after = self._position(request, target)
         limit = number(request, "limit")
-        objects = self._store.each(target.resource.qualified, target.namespace, after)
+        objects = self._store.each(target.resource, target.namespace, after)
         matching = (obj for obj in objects if test(obj))
         page = list(islice(matching, limit or None))
         metadata: Obj = {"resourceVersion": str(version)}

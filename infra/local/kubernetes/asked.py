@@ -12,6 +12,7 @@ from aiohttp import web
 from infra.local.kubernetes import errors, protobuf
 from infra.local.kubernetes.access import Action
 from infra.local.kubernetes.errors import ApiError
+from infra.local.kubernetes.registry import DeleteOptions
 from infra.local.kubernetes.resources import BY_PATH, NAMESPACES, Resource
 from infra.local.kubernetes.selection import Test, field_test, label_test
 
@@ -140,7 +141,7 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-async def delete_options(request: web.Request) -> Obj:
+async def delete_options(request: web.Request) -> DeleteOptions:
     body = await read_json(request) if request.can_read_body and (await request.read()).strip() else {}
     if not isinstance(body, dict):
         raise ApiError(400, "the body is not a DeleteOptions")
@@ -157,9 +158,5 @@ async def delete_options(request: web.Request) -> Obj:
         seconds = None if grace is None else int(grace)
     except (TypeError, ValueError) as error:
         raise ApiError(400, f"gracePeriodSeconds: {error}") from error
-    return {
-        "grace": seconds,
-        "propagation": propagation,
-        "preconditions": body.get("preconditions"),
-        "dry_run": bool(body.get("dryRun")) or dry_run(request),
-    }
+    dry = bool(body.get("dryRun")) or dry_run(request)
+    return DeleteOptions(propagation, seconds, body.get("preconditions"), dry)

@@ -66,7 +66,6 @@ def content_of(kind: str, obj: Obj | None) -> dict[str, bytes] | None:
     return {
         **{k: base64.b64decode(v) for k, v in binary.items()},
         **{k: v.encode() for k, v in plain.items()},
-        **{k: v.encode() for k, v in (obj.get("stringData") or {}).items()},
     }
 
 

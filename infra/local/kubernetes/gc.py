@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from infra.local.kubernetes.controller import Controller
-from infra.local.kubernetes.registry import FOREGROUND, Registry, key_of
-from infra.local.kubernetes.resources import ALL, BY_KIND, BY_NAME, NAMESPACES
+from infra.local.kubernetes.registry import BACKGROUND, FOREGROUND, Registry, key_of
+from infra.local.kubernetes.resources import ALL, BY_KIND, NAMESPACES
 from infra.local.kubernetes.store import Change, Key, clone
 
 Obj = dict[str, Any]
@@ -23,7 +23,7 @@ class GarbageCollector:
         self._store.subscribe(self._on_change)
         self.controller.start()
         for resource in ALL:
-            for obj in self._store.each(resource.qualified):
+            for obj in self._store.each(resource):
                 self._look_at(obj)
                 for owner in obj["metadata"].get("ownerReferences") or []:
                     self.controller.enqueue(("owner", owner["uid"]))
@@ -73,7 +73,7 @@ class GarbageCollector:
 
     def _delete(self, key: Key, obj: Obj) -> None:
         if not obj["metadata"].get("deletionTimestamp"):
-            self._registry.delete(BY_NAME[key.resource], key.namespace, key.name, propagation="Background")
+            self._registry.delete(*key, BACKGROUND)
 
     def _owner(self, uid: str, dependents: list[tuple[Any, Obj]]) -> Obj | None:
         for _, obj in dependents:
@@ -97,7 +97,7 @@ class GarbageCollector:
             return
         namespaced = [r for r in ALL if r.namespaced]
         for resource in namespaced:
-            for obj in list(self._store.each(resource.qualified, namespace)):
+            for obj in list(self._store.each(resource, namespace)):
                 self._delete(key_of(resource, namespace, obj["metadata"]["name"]), obj)
-        if not any(next(self._store.each(r.qualified, namespace), None) for r in namespaced):
+        if not any(next(self._store.each(r, namespace), None) for r in namespaced):
             self._store.remove(key_of(NAMESPACES, "", namespace))

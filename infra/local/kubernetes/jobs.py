@@ -8,7 +8,7 @@ from infra.local.kubernetes.controller import Controller
 from infra.local.kubernetes.errors import ApiError
 from infra.local.kubernetes.jobdecide import INDEX, Plan, decide
 from infra.local.kubernetes.recorder import Recorder
-from infra.local.kubernetes.registry import TRACKING, Registry, key_of
+from infra.local.kubernetes.registry import TRACKING, DeleteOptions, Registry, key_of
 from infra.local.kubernetes.resources import JOBS, PODS
 from infra.local.kubernetes.store import Change, clone
 from infra.local.kubernetes.values import now, random_suffix
@@ -20,10 +20,10 @@ RETRY = 5.0  # seconds until a pod that was refused is tried again
 
 
 class JobController:
-    def __init__(self, registry: Registry, recorder: Recorder, backoff: float) -> None:
+    def __init__(self, registry: Registry, backoff: float) -> None:
         self._registry = registry
         self._store = registry.store
-        self._recorder = recorder
+        self._recorder = Recorder(registry, COMPONENT)
         self._backoff = backoff
         self.controller: Controller[JobKey] = Controller(COMPONENT, self._reconcile)
 
@@ -31,11 +31,11 @@ class JobController:
         self._store.subscribe(self._on_change)
         self.controller.start()
         for resource in (JOBS, PODS):
-            for obj in self._store.each(resource.qualified):
+            for obj in self._store.each(resource):
                 self._enqueue(obj)
 
     def _on_change(self, change: Change) -> None:
-        if change.key.resource in (JOBS.qualified, PODS.qualified):
+        if change.key.resource in (JOBS, PODS):
             self._enqueue(change.obj)
 
     def _enqueue(self, obj: Obj) -> None:
@@ -49,13 +49,13 @@ class JobController:
     def _reconcile(self, key: JobKey) -> float | None:
         namespace, name, uid = key
         job = self._store.get(key_of(JOBS, namespace, name))
-        pods = [obj for k, obj in self._store.owned(uid) if k.resource == PODS.qualified]
+        pods = [obj for k, obj in self._store.owned(uid) if k.resource == PODS]
         if job is None or job["metadata"]["uid"] != uid:
             self._release(pods)
             return None
         plan = decide(job, pods, now(), self._backoff)
         if plan.remove:
-            self._registry.delete(JOBS, namespace, name, propagation="Foreground")
+            self._registry.delete(JOBS, namespace, name, DeleteOptions("Foreground"))
             return None
         return self._apply(job, pods, plan)
 
@@ -68,19 +68,19 @@ class JobController:
             changed["status"] = plan.status
             self._registry.write(JOBS, changed)
         for reason, message, warning in plan.events:
-            self._recorder.record(job, reason, message, COMPONENT, warning=warning)
+            self._recorder.record(job, reason, message, warning=warning)
         for name in plan.delete:
             self._registry.delete(PODS, namespace, name)
-            self._recorder.record(job, "SuccessfulDelete", f"Deleted pod: {name}", COMPONENT)
+            self._recorder.record(job, "SuccessfulDelete", f"Deleted pod: {name}")
         for index in plan.create:
             try:
                 made = self._registry.create(PODS, namespace, pod_of(job, index))
             except ApiError as error:
                 why = f"Error creating: {error.message}"
-                self._recorder.record(job, "FailedCreate", why, COMPONENT, warning=True)
+                self._recorder.record(job, "FailedCreate", why, warning=True)
                 return RETRY
             name = made["metadata"]["name"]
-            self._recorder.record(job, "SuccessfulCreate", f"Created pod: {name}", COMPONENT)
+            self._recorder.record(job, "SuccessfulCreate", f"Created pod: {name}")
         return plan.again
 
     def _release(self, pods: list[Obj]) -> None:

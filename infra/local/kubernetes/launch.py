@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,54 +32,65 @@ def hosts_lines(pod: Obj, address: str, service: bool) -> list[str]:
     return [f"{address}\t{' '.join(names)}"]
 
 
-def run_record(
-    settings: Settings,
-    pod: Obj,
-    container: Obj,
-    volumes: dict[str, Mount],
-    folder: Path,
-    directory: Path,
-    lookup: Lookup,
-) -> Obj:
-    """`folder` is the pod's, `directory` this run's. Raises Unready when a reference leads nowhere."""
-    directory.mkdir(parents=True, exist_ok=True)
-    home, said = folder / "home", directory / "termination-log"
-    home.mkdir(exist_ok=True)
-    said.touch()
-    expose_log(log_folder(settings, pod) / container["name"], directory)
-    mounts = _mounts(container, volumes)
-    taken = {mount["path"] for mount in mounts}
-    for path, source in ((container["terminationMessagePath"], said), ("/etc/hosts", folder / "hosts")):
-        if path not in taken:
-            mounts.append({"path": path, "source": str(source), "readonly": False, "size": 0})
-    port = str(settings.port)
-    base = {
-        "PATH": f"{settings.image_path}:{BASE_PATH}".lstrip(":"),
-        "HOME": str(home),
-        "HOSTNAME": hostname_of(pod),
-        "KUBERNETES_SERVICE_HOST": "127.0.0.1",
-        "KUBERNETES_SERVICE_PORT": port,
-        "KUBERNETES_SERVICE_PORT_HTTPS": port,
-    }
-    env = variables_of(pod, container, base, lookup)
-    argv = [expand(word, env) for key in ("command", "args") for word in container.get(key) or []]
-    cwd = container.get("workingDir") or ("/" if settings.sandbox else str(home))
-    if not settings.sandbox:
-        argv, cwd = [map_paths(word, mounts) for word in argv], map_paths(cwd, mounts)
-        env = {k: v if k == "PATH" else map_paths(v, mounts) for k, v in env.items()}
-    limit = ((container.get("resources") or {}).get("limits") or {}).get("memory")
-    return {
-        "argv": argv,
-        "env": env,
-        "cwd": cwd,
-        "sandbox": settings.sandbox,
-        "mounts": mounts,
-        "hostname": hostname_of(pod),
-        "lock": str(settings.lock),
-        "orphanGrace": settings.orphan_grace,
-        "grace": pod["spec"]["terminationGracePeriodSeconds"],
-        "memory": int(quantity(limit)) if limit else 0,
-    }
+@dataclass(frozen=True)
+class Launch:
+    """Of the containers of one pod, whose folder this is."""
+
+    settings: Settings
+    pod: Obj
+    volumes: dict[str, Mount]
+    folder: Path
+    lookup: Lookup
+
+    def record(self, container: Obj, directory: Path) -> Obj:
+        """`directory` is the run's own. Raises Unready when a reference leads nowhere."""
+        directory.mkdir(parents=True, exist_ok=True)
+        (self.folder / "home").mkdir(exist_ok=True)
+        expose_log(log_folder(self.settings, self.pod) / container["name"], directory)
+        mounts, env = self._mounts(container, directory), self._environment(container)
+        argv = [expand(word, env) for key in ("command", "args") for word in container.get(key) or []]
+        cwd = container.get("workingDir") or ("/" if self.settings.sandbox else env["HOME"])
+        if not self.settings.sandbox:
+            argv, cwd = [map_paths(word, mounts) for word in argv], map_paths(cwd, mounts)
+            env = {k: v if k == "PATH" else map_paths(v, mounts) for k, v in env.items()}
+        limit = ((container.get("resources") or {}).get("limits") or {}).get("memory")
+        return {
+            "argv": argv,
+            "env": env,
+            "cwd": cwd,
+            "sandbox": self.settings.sandbox,
+            "mounts": mounts,
+            "hostname": hostname_of(self.pod),
+            "lock": str(self.settings.lock),
+            "orphanGrace": self.settings.orphan_grace,
+            "grace": self.pod["spec"]["terminationGracePeriodSeconds"],
+            "memory": int(quantity(limit)) if limit else 0,
+        }
+
+    def _environment(self, container: Obj) -> dict[str, str]:
+        port = str(self.settings.port)
+        base = {
+            "PATH": f"{self.settings.image_path}:{BASE_PATH}".lstrip(":"),
+            "HOME": str(self.folder / "home"),
+            "HOSTNAME": hostname_of(self.pod),
+            "KUBERNETES_SERVICE_HOST": "127.0.0.1",
+            "KUBERNETES_SERVICE_PORT": port,
+            "KUBERNETES_SERVICE_PORT_HTTPS": port,
+        }
+        return variables_of(self.pod, container, base, self.lookup)
+
+    def _mounts(self, container: Obj, directory: Path) -> list[Mount]:
+        mounts: list[Mount] = []
+        for mount in container.get("volumeMounts") or []:
+            volume = self.volumes[mount["name"]]
+            readonly = volume["readonly"] or bool(mount.get("readOnly"))
+            mounts.append({**volume, "path": mount["mountPath"], "readonly": readonly})
+        said, hosts = directory / "termination-log", self.folder / "hosts"
+        said.touch()
+        for path, source in ((container["terminationMessagePath"], said), ("/etc/hosts", hosts)):
+            if path not in {mount["path"] for mount in mounts}:
+                mounts.append({"path": path, "source": str(source), "readonly": False, "size": 0})
+        return mounts
 
 
 def log_folder(settings: Settings, pod: Obj) -> Path:
@@ -94,15 +106,6 @@ def expose_log(folder: Path, directory: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     exposed.unlink(missing_ok=True)  # of a life of the cluster that ended right here
     exposed.hardlink_to(log)
-
-
-def _mounts(container: Obj, volumes: dict[str, Mount]) -> list[Mount]:
-    mounts: list[Mount] = []
-    for mount in container.get("volumeMounts") or []:
-        volume = volumes[mount["name"]]
-        readonly = volume["readonly"] or bool(mount.get("readOnly"))
-        mounts.append({**volume, "path": mount["mountPath"], "readonly": readonly})
-    return mounts
 
 
 def termination_message(container: Obj, directory: Path, result: Obj) -> str:

@@ -13,7 +13,7 @@ from infra.local.kubernetes.launch import hosts_lines, log_folder
 from infra.local.kubernetes.podstatus import set_condition
 from infra.local.kubernetes.process import Process, remove_tree
 from infra.local.kubernetes.recorder import Recorder
-from infra.local.kubernetes.registry import Registry, finished
+from infra.local.kubernetes.registry import DeleteOptions, Registry, finished
 from infra.local.kubernetes.resources import CLAIMS, CONFIGMAPS, NODES, PODS, SECRETS, SERVICES, VERSION
 from infra.local.kubernetes.runner import PodRunner
 from infra.local.kubernetes.settings import NodeShape, Settings
@@ -32,9 +32,9 @@ _CONDITIONS = (
 
 
 class Node:
-    def __init__(self, registry: Registry, recorder: Recorder, settings: Settings) -> None:
+    def __init__(self, registry: Registry, settings: Settings) -> None:
         self.registry = registry
-        self.recorder = recorder
+        self.recorder = Recorder(registry, "kubelet")
         self.settings = settings
         self._runners: dict[str, PodRunner] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -45,7 +45,7 @@ class Node:
     def start(self) -> None:
         for shape in self.settings.nodes:
             self._register(shape)
-        for pod in list(self.registry.store.each(PODS.qualified)):
+        for pod in list(self.registry.store.each(PODS)):
             self._consider(pod)
         self._end_strangers()
         self.registry.store.subscribe(self._on_change)
@@ -72,7 +72,7 @@ class Node:
         for runner in self._runners.values():
             if runner.pod["spec"]["nodeName"] == name:
                 runner.lose()
-        for pod in [p for p in self.registry.store.each(PODS.qualified) if p["spec"].get("nodeName") == name]:
+        for pod in [p for p in self.registry.store.each(PODS) if p["spec"].get("nodeName") == name]:
             if not finished(pod):
                 self._give_up(pod)
 
@@ -82,7 +82,7 @@ class Node:
         self.unpullable.clear()
         for name in lost:
             self._mark(name, lost=False)
-        for pod in list(self.registry.store.each(PODS.qualified)):
+        for pod in list(self.registry.store.each(PODS)):
             self._consider(pod)
         for runner in self._runners.values():
             runner.poke()
@@ -104,7 +104,7 @@ class Node:
             ready |= {"status": "Unknown", "reason": "NodeStatusUnknown"}
             ready["message"] = "Kubelet stopped posting node status."
             words = f"Node {name} status is now: NodeNotReady"
-            self.recorder.record(node, "NodeNotReady", words, "controller")
+            self.recorder.record(node, "NodeNotReady", words)
         set_condition(node["status"], ready)
         self.registry.write(NODES, node)
 
@@ -133,15 +133,15 @@ class Node:
         return not (log.parent / "exit.json").exists() and pod["metadata"]["uid"] in self._runners
 
     def _on_change(self, change: Change) -> None:
-        if change.key.resource == PODS.qualified:
+        if change.key.resource == PODS:
             if change.type == "DELETED":
                 self._forget(change.obj)
             else:
                 self._consider(change.obj)
-        elif change.key.resource == SERVICES.qualified:
+        elif change.key.resource == SERVICES:
             for runner in self._runners.values():
                 self._write_hosts(runner)
-        elif change.key.resource in (CONFIGMAPS.qualified, SECRETS.qualified, CLAIMS.qualified):
+        elif change.key.resource in (CONFIGMAPS, SECRETS, CLAIMS):
             for runner in self._runners.values():
                 runner.poke()
 
@@ -168,16 +168,16 @@ class Node:
             self._tasks.pop(metadata["uid"], None)
         if runner.lost:
             return
-        last = self.registry.store.get(Key(PODS.qualified, metadata["namespace"], metadata["name"]))
+        last = self.registry.store.get(Key(PODS, metadata["namespace"], metadata["name"]))
         if last is None or last["metadata"]["uid"] != metadata["uid"]:
             runner.remove()
         elif last["metadata"].get("deletionTimestamp"):
-            self.registry.delete(PODS, metadata["namespace"], metadata["name"], grace=0)
+            self.registry.delete(PODS, metadata["namespace"], metadata["name"], DeleteOptions(grace=0))
 
     def _write_hosts(self, runner: PodRunner) -> None:
         """Pods of one headless Service know each other by name, each in its own /etc/hosts."""
         subdomain, namespace = runner.pod["spec"].get("subdomain"), runner.pod["metadata"]["namespace"]
-        if not subdomain or self.registry.store.get(Key(SERVICES.qualified, namespace, subdomain)) is None:
+        if not subdomain or self.registry.store.get(Key(SERVICES, namespace, subdomain)) is None:
             runner.write_hosts([])
             return
         together = [r for r in self._runners.values() if r.pod["metadata"]["namespace"] == namespace]
@@ -202,7 +202,7 @@ class Node:
     def _end_strangers(self) -> None:
         """Folders of pods that were deleted by force just before the cluster died."""
         root = self.settings.state / "pods"
-        known = {pod["metadata"]["uid"] for pod in self.registry.store.each(PODS.qualified)}
+        known = {pod["metadata"]["uid"] for pod in self.registry.store.each(PODS)}
         for folder in root.iterdir():
             if folder.name not in known:
                 task = asyncio.get_running_loop().create_task(self._end_stranger(folder))
@@ -225,7 +225,7 @@ class Node:
         return f"127.1.{number >> 8}.{number & 255}"
 
     def _register(self, shape: NodeShape) -> None:
-        key = Key(NODES.qualified, "", shape.name)
+        key = Key(NODES, "", shape.name)
         old = self.registry.store.get(key)
         fresh = {"metadata": {"name": shape.name}}
         node = clone(old) if old else self.registry.create(NODES, "", fresh, dry_run=True)

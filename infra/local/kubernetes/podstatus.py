@@ -98,10 +98,10 @@ def status_of(
     *,
     over: bool,
     address: str,
-    reason: str = "",
-    message: str = "",
+    why: tuple[str, str],
 ) -> Obj:
-    old = pod["status"]
+    """`why`: reason and message, if it was ended by the node."""
+    (reason, message), old = why, pod["status"]
     phase = phase_of(init, main, over=over)
     if over and not reason and any(s.orphaned for s in main):
         reason, message = "NodeShutdown", ORPHAN_MESSAGE

@@ -31,21 +31,15 @@ def _start_without_proc(pid: int) -> str:
 
 def descendants(pid: int) -> list[int]:
     """Children and theirs, deepest last. Empty where the system does not tell."""
-    found: list[int] = []
-    for parent in _walk(pid, found):
-        found.append(parent)
-    return found
-
-
-def _walk(pid: int, seen: list[int]) -> list[int]:
-    children: list[int] = []
-    try:
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{thread}/children") as file:
-                children += [int(word) for word in file.read().split()]
-    except OSError:
-        return []
-    return [p for child in children if child not in seen for p in (child, *_walk(child, seen))]
+    found = [pid]
+    for parent in found:  # which grows meanwhile
+        try:
+            for thread in os.listdir(f"/proc/{parent}/task"):
+                with open(f"/proc/{parent}/task/{thread}/children") as file:
+                    found += [int(word) for word in file.read().split() if int(word) not in found]
+        except OSError:
+            continue
+    return found[1:]
 
 
 def memory_of(pids: list[int], limit: int) -> int:

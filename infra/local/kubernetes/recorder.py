@@ -19,8 +19,9 @@ REMEMBERED = 4096
 
 
 class Recorder:
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, component: str) -> None:
         self._registry = registry
+        self._component = component
         self._recent: OrderedDict[tuple[str, ...], Key] = OrderedDict()
 
     def record(
@@ -28,13 +29,12 @@ class Recorder:
         obj: Obj,
         reason: str,
         message: str,
-        component: str,
         *,
         warning: bool = False,
         host: str = "",
         field: str = "",
     ) -> None:
-        same = (obj["metadata"]["uid"], reason, message, component, field)
+        same = (obj["metadata"]["uid"], reason, message, field)
         key = self._recent.get(same)
         event = self._registry.store.get(key) if key else None
         if key and event:
@@ -42,8 +42,8 @@ class Recorder:
             self._registry.store.put(key, again)
             return
         namespace = obj["metadata"].get("namespace", "default")
-        source = {"component": component, **({"host": host} if host else {})}
-        reporter = {"source": source, "reportingComponent": component, "reportingInstance": host}
+        source = {"component": self._component, **({"host": host} if host else {})}
+        reporter = {"source": source, "reportingComponent": self._component, "reportingInstance": host}
         kind = "Warning" if warning else "Normal"
         made = {**_about(obj, field), "type": kind, "reason": reason, "message": message, **reporter}
         try:
@@ -52,17 +52,17 @@ class Recorder:
             if error.code != 404:  # the namespace may be gone already, and its events with it
                 raise
             return
-        self._recent[same] = Key(EVENTS.qualified, namespace, name)
+        self._recent[same] = Key(EVENTS, namespace, name)
         if len(self._recent) > REMEMBERED:
             self._recent.popitem(last=False)
 
-    def expire(self) -> None:
-        oldest = now() - KEPT
-        for event in list(self._registry.store.each(EVENTS.qualified)):
-            last = event.get("lastTimestamp") or event["metadata"]["creationTimestamp"]
-            if parse_time(last) < oldest:
-                metadata = event["metadata"]
-                self._registry.delete(EVENTS, metadata["namespace"], metadata["name"])
+
+def expire(registry: Registry) -> None:
+    oldest = now() - KEPT
+    for event in list(registry.store.each(EVENTS)):
+        metadata = event["metadata"]
+        if parse_time(event.get("lastTimestamp") or metadata["creationTimestamp"]) < oldest:
+            registry.delete(EVENTS, metadata["namespace"], metadata["name"])
 
 
 def _about(obj: Obj, field: str) -> Obj:

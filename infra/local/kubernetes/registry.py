@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from infra.local.kubernetes import errors
 from infra.local.kubernetes.admission import Admission
 from infra.local.kubernetes.errors import ApiError
 from infra.local.kubernetes.fields import check_fields
-from infra.local.kubernetes.resources import BY_NAME, EVENTS, JOBS, NAMESPACES, PODS, Resource
+from infra.local.kubernetes.resources import EVENTS, JOBS, NAMESPACES, PODS, Resource
 from infra.local.kubernetes.store import Key, Store, clone
 from infra.local.kubernetes.validation import validate
 from infra.local.kubernetes.values import now, random_suffix, stamp
@@ -22,8 +23,19 @@ STALE = "the object has been modified; please apply your changes to the latest v
 SERVER_OWNED = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
 
 
+@dataclass(frozen=True)
+class DeleteOptions:
+    propagation: str | None = None  # Background, Foreground, Orphan
+    grace: int | None = None  # seconds
+    preconditions: Obj | None = None
+    dry_run: bool = False
+
+
+BACKGROUND = DeleteOptions("Background")
+
+
 def key_of(resource: Resource, namespace: str, name: str) -> Key:
-    return Key(resource.qualified, namespace if resource.namespaced else "", name)
+    return Key(resource, namespace if resource.namespaced else "", name)
 
 
 def finished(pod: Obj) -> bool:
@@ -106,20 +118,17 @@ class Registry:
         resource: Resource,
         namespace: str,
         name: str,
-        *,
-        propagation: str | None = None,
-        grace: int | None = None,
-        preconditions: Obj | None = None,
-        dry_run: bool = False,
+        options: DeleteOptions = DeleteOptions(),
     ) -> Obj:
         old = self.get(resource, namespace, name)
-        _check_preconditions(resource, old, preconditions or {})
+        _check_preconditions(resource, old, options.preconditions or {})
         new = clone(old)
         metadata = new["metadata"]
-        seconds = self._grace(resource, old, grace)
+        seconds = self._grace(resource, old, options.grace)
         if not metadata.get("deletionTimestamp") or seconds < metadata.get("deletionGracePeriodSeconds", 0):
             metadata["deletionTimestamp"] = stamp(now() + timedelta(seconds=seconds))
             metadata["deletionGracePeriodSeconds"] = seconds
+        propagation = options.propagation
         if propagation is None and resource == JOBS:
             propagation = "Orphan"  # what the real one does for batch/v1, for old clients' sake
         if propagation == "Foreground" and self.store.owned(metadata["uid"]):
@@ -128,7 +137,7 @@ class Registry:
             metadata["finalizers"].remove(FOREGROUND)
         if resource == NAMESPACES:
             new["status"] = {"phase": "Terminating"}
-        if dry_run:
+        if options.dry_run:
             return new
         with self.store.transaction():
             if propagation == "Orphan":
@@ -192,4 +201,4 @@ class Registry:
             metadata = free["metadata"]
             metadata["ownerReferences"] = [r for r in metadata["ownerReferences"] if r["uid"] != uid]
             metadata["finalizers"] = [f for f in metadata.get("finalizers", []) if f != TRACKING]
-            self.write(BY_NAME[key.resource], free)
+            self.write(key.resource, free)

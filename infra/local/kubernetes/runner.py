@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from infra.local.kubernetes.environment import Unready, prepare_volumes
-from infra.local.kubernetes.launch import hosts_lines, run_record, termination_message
+from infra.local.kubernetes.launch import Launch, hosts_lines, termination_message
 from infra.local.kubernetes.podstatus import SHUTDOWN_MESSAGE, ContainerState, status_of
 from infra.local.kubernetes.process import HollowProcess, Process, remove_tree
 from infra.local.kubernetes.resources import CONFIGMAPS, PODS, SECRETS
@@ -228,8 +228,9 @@ class PodRunner:
                 "variables and working directory are rewritten to host folders"
             )
             self._event("PathMapping", message, container["name"], warning=True)
-        pod, directory = self._current() or self.pod, process.directory
-        return run_record(settings, pod, container, self._volumes, self.folder, directory, self._lookup)
+        pod = self._current() or self.pod
+        launch = Launch(settings, pod, self._volumes, self.folder, self._lookup)
+        return launch.record(container, process.directory)
 
     def write_hosts(self, peers: list[str]) -> None:
         """In place, since it is mounted: names of this pod, and of its peers as they come and go."""
@@ -242,7 +243,7 @@ class PodRunner:
 
     def _lookup(self, kind: str, name: str) -> Obj | None:
         resource = CONFIGMAPS if kind == "configmap" else SECRETS
-        return self._host.registry.store.get(Key(resource.qualified, self.pod["metadata"]["namespace"], name))
+        return self._host.registry.store.get(Key(resource, self.pod["metadata"]["namespace"], name))
 
     def _attempt(self, name: str, number: int) -> Process:
         directory = self.folder / "containers" / name / str(number)
@@ -259,15 +260,15 @@ class PodRunner:
 
     def _current(self) -> Obj | None:
         metadata = self.pod["metadata"]
-        found = self._host.registry.store.get(Key(PODS.qualified, metadata["namespace"], metadata["name"]))
+        found = self._host.registry.store.get(Key(PODS, metadata["namespace"], metadata["name"]))
         return found if found and found["metadata"]["uid"] == metadata["uid"] else None
 
     def _publish(self, *, over: bool = False) -> None:
         pod = self._current()
         if pod is None or self.lost:
             return  # removed by force, or out of reach
-        why = {"reason": self._reason, "message": self._message}
-        status = status_of(pod, self._init, self._main, over=over, address=self.address, **why)
+        why = (self._reason, self._message)
+        status = status_of(pod, self._init, self._main, over=over, address=self.address, why=why)
         self._host.registry.write(PODS, {**clone(pod), "status": status})
 
     def _event(self, reason: str, message: str, container: str = "", *, warning: bool = False) -> None:
@@ -275,9 +276,8 @@ class PodRunner:
             return
         group = "containers" if any(s.name == container for s in self._main) else "initContainers"
         field = f"spec.{group}{{{container}}}" if container else ""
-        self._host.recorder.record(
-            self.pod, reason, message, "kubelet", warning=warning, host=self._spec["nodeName"], field=field
-        )
+        where = {"host": self._spec["nodeName"], "field": field}
+        self._host.recorder.record(self.pod, reason, message, warning=warning, **where)
 
     def remove(self) -> None:
         remove_tree(self.folder)

@@ -74,10 +74,10 @@ def explanation(nodes: int, found: list[list[str]]) -> str:
 
 
 class Scheduler:
-    def __init__(self, registry: Registry, recorder: Recorder) -> None:
+    def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._store = registry.store
-        self._recorder = recorder
+        self._recorder = Recorder(registry, "default-scheduler")
         self.controller: Controller[str] = Controller("scheduler", self._pass)
 
     def start(self) -> None:
@@ -87,20 +87,20 @@ class Scheduler:
 
     def _on_change(self, change: Change) -> None:
         resource = change.key.resource
-        if resource in (NODES.qualified, CLAIMS.qualified):
+        if resource in (NODES, CLAIMS):
             self.controller.enqueue("all")
-        elif resource == PODS.qualified:
+        elif resource == PODS:
             waits = change.type == "ADDED" and not change.obj["spec"].get("nodeName")
             ended = finished(change.obj) and not (change.old and finished(change.old))
             if waits or ended or change.type == "DELETED":
                 self.controller.enqueue("all")
 
     def _pass(self, _: str) -> float | None:
-        pods = list(self._store.each(PODS.qualified))
+        pods = list(self._store.each(PODS))
         waiting = sorted(filter(_waits, pods), key=_rank)
         if not waiting:
             return None
-        nodes = list(self._store.each(NODES.qualified))
+        nodes = list(self._store.each(NODES))
         free = self._free(nodes, pods)
         again: float | None = None
         for pod in waiting:
@@ -137,7 +137,7 @@ class Scheduler:
         set_condition(bound["status"], {"type": "PodScheduled", "status": "True"})
         metadata = pod["metadata"]
         message = f"Successfully assigned {metadata['namespace']}/{metadata['name']} to {chosen}"
-        self._recorder.record(pod, "Scheduled", message, "default-scheduler")
+        self._recorder.record(pod, "Scheduled", message)
         self._registry.write(PODS, bound)
 
     def _refuse(self, pod: Obj, message: str) -> None:
@@ -145,14 +145,14 @@ class Scheduler:
         condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
         set_condition(told["status"], condition)
         if self._registry.write(PODS, told) is told:
-            self._recorder.record(pod, "FailedScheduling", message, "default-scheduler", warning=True)
+            self._recorder.record(pod, "FailedScheduling", message, warning=True)
 
     def _missing_claim(self, pod: Obj) -> str:
         """A claim without an object is provisioned when somebody has made its folder."""
         namespace = pod["metadata"]["namespace"]
         for volume in pod["spec"].get("volumes") or []:
             name = (volume.get("persistentVolumeClaim") or {}).get("claimName")
-            if not name or self._store.get(Key(CLAIMS.qualified, namespace, name)):
+            if not name or self._store.get(Key(CLAIMS, namespace, name)):
                 continue
             if not self._registry.admission.claim_folder(namespace, name).is_dir():
                 return str(name)

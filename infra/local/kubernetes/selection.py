@@ -13,7 +13,7 @@ Test = Callable[[Obj], bool]
 
 _SET = re.compile(r"^(?P<key>\S+)\s+(?P<op>in|notin)\s*\((?P<values>[^()]*)\)$")
 _EQUAL = re.compile(r"^(?P<key>[^=!\s]+)\s*(?P<op>==|=|!=)\s*(?P<value>[A-Za-z0-9._-]*)$")
-_KEY = re.compile(r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$")
+LABEL_KEY = re.compile(r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$")
 _COMMON = {"metadata.name", "metadata.namespace"}
 _ABOUT = "kind namespace name uid apiVersion resourceVersion fieldPath"
 _FIELDS = {
@@ -52,7 +52,7 @@ def _label_requirement(part: str) -> Test:
         positive = found["op"] != "!="
         return lambda labels: (labels.get(key) == value) is positive
     key = part.removeprefix("!").strip()
-    if not _KEY.match(key):
+    if not LABEL_KEY.match(key):
         raise ApiError(400, f'unable to parse requirement: invalid label selector "{part}"')
     return lambda labels: (key in labels) is not part.startswith("!")
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from infra.local.kubernetes.resources import BY_NAME, Resource
+
 Obj = dict[str, Any]
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS objects (resource TEXT, namespace TEXT, name TEXT, body TEXT,
@@ -22,7 +24,7 @@ INSERT OR IGNORE INTO version VALUES (1, 1);
 
 
 class Key(NamedTuple):
-    resource: str
+    resource: Resource
     namespace: str
     name: str
 
@@ -52,12 +54,12 @@ class Store:
         self._floor = self.version
         self._history: deque[Change] = deque(maxlen=history)
         self._objects: dict[Key, Obj] = {}
-        self._keys: dict[str, list[Key]] = defaultdict(list)
+        self._keys: dict[Resource, list[Key]] = defaultdict(list)
         self._owned: dict[str, set[Key]] = defaultdict(set)
         self._listeners: list[Callable[[Change], None]] = []
         self._open: list[Change] | None = None
         for resource, namespace, name, body in self._db.execute("SELECT * FROM objects"):
-            self._place(Key(resource, namespace, name), json.loads(body))
+            self._place(Key(BY_NAME[resource], namespace, name), json.loads(body))
 
     def close(self) -> None:
         self._db.close()
@@ -69,7 +71,7 @@ class Store:
     def get(self, key: Key) -> Obj | None:
         return self._objects.get(key)
 
-    def each(self, resource: str, namespace: str = "", after: Key | None = None) -> Iterator[Obj]:
+    def each(self, resource: Resource, namespace: str = "", after: Key | None = None) -> Iterator[Obj]:
         """In the order of the real one: by namespace, then name."""
         keys = self._keys[resource]
         start = bisect_right(keys, after or Key(resource, namespace, ""))
@@ -90,7 +92,9 @@ class Store:
                 return old
         with self.transaction() as changes:
             self._stamp(obj)
-            self._db.execute("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?)", (*key, json.dumps(obj)))
+            self._db.execute(
+                "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?)", (*_row(key), json.dumps(obj))
+            )
             self._place(key, obj)
             changes.append(Change(self.version, "MODIFIED" if old else "ADDED", key, obj, old))
         return obj
@@ -100,7 +104,7 @@ class Store:
             old = self._objects[key]
             gone = clone(old)
             self._stamp(gone)
-            self._db.execute("DELETE FROM objects WHERE resource=? AND namespace=? AND name=?", key)
+            self._db.execute("DELETE FROM objects WHERE resource=? AND namespace=? AND name=?", _row(key))
             self._take(key)
             changes.append(Change(self.version, "DELETED", key, gone, old))
         return gone
@@ -179,6 +183,10 @@ class Store:
                 keys.discard(key)
                 if not keys:
                     del self._owned[owner["uid"]]
+
+
+def _row(key: Key) -> tuple[str, str, str]:
+    return key.resource.qualified, key.namespace, key.name
 
 
 def clone(obj: Obj) -> Obj:

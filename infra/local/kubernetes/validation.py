@@ -23,11 +23,10 @@ from infra.local.kubernetes.resources import (
     SERVICES,
     Resource,
 )
+from infra.local.kubernetes.selection import LABEL_KEY
 
 Obj = dict[str, Any]
-_VALUE = "([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)"
-LABEL_KEY = re.compile(rf"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?{_VALUE}$")
-_LABEL_VALUE = re.compile(rf"^{_VALUE}?$")
+_LABEL_VALUE = re.compile(r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$")
 _ALPHANUMERIC = (
     "consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
     "character"

@@ -97,11 +97,11 @@ class Watch:
         return float(text) if text.isdigit() and int(text) else DEFAULT_TIMEOUT
 
     def _concerns(self, change: Change) -> bool:
-        wanted = (self._resource.qualified, self._namespace or change.key.namespace)
+        wanted = (self._resource, self._namespace or change.key.namespace)
         return (change.key.resource, change.key.namespace) == wanted
 
     async def _send_existing(self, version: int) -> None:
-        for obj in list(self._store.each(self._resource.qualified, self._namespace)):
+        for obj in list(self._store.each(self._resource, self._namespace)):
             if self._test(obj):
                 await self._send("ADDED", obj)
         if self._initial:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from infra.local.kubernetes.logs import LogReader, Options
+from infra.local.kubernetes.resources import CONFIGMAPS
 from infra.local.kubernetes.store import Expired, Key, Store
 from infra.local.kubernetes.values import parse_time
 
@@ -15,7 +16,7 @@ Obj = dict[str, Any]
 
 
 def key(name: str, namespace: str = "n") -> Key:
-    return Key("things", namespace, name)
+    return Key(CONFIGMAPS, namespace, name)
 
 
 def thing(name: str, owner: str = "", **more: Any) -> Obj:
@@ -33,7 +34,7 @@ def test_versions_grow_over_restarts_also_past_deleted_objects(store: Store, tmp
     gone = int(store.remove(key("a"))["metadata"]["resourceVersion"])
     again = Store(tmp_path / "db")
     assert int(again.put(key("b"), thing("b"))["metadata"]["resourceVersion"]) > gone
-    assert [o["metadata"]["name"] for o in Store(tmp_path / "db").each("things")] == ["b"]
+    assert [o["metadata"]["name"] for o in Store(tmp_path / "db").each(CONFIGMAPS)] == ["b"]
 
 
 def test_history_is_bounded_and_says_when_it_is_not_enough(store: Store) -> None:
@@ -69,12 +70,12 @@ def test_an_object_written_unchanged_keeps_its_version(store: Store) -> None:
 def test_lists_are_in_order_and_go_on_after_a_key(store: Store) -> None:
     for namespace, name in (("b", "x"), ("a", "y"), ("a", "x")):
         store.put(key(name, namespace), thing(name, where=namespace))
-    assert [(o["where"], o["metadata"]["name"]) for o in store.each("things")] == [
+    assert [(o["where"], o["metadata"]["name"]) for o in store.each(CONFIGMAPS)] == [
         ("a", "x"),
         ("a", "y"),
         ("b", "x"),
     ]
-    assert [o["metadata"]["name"] for o in store.each("things", "a", key("x", "a"))] == ["y"]
+    assert [o["metadata"]["name"] for o in store.each(CONFIGMAPS, "a", key("x", "a"))] == ["y"]
 
 
 def write(path: Path, *lines: str) -> Path:
