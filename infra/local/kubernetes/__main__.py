@@ -62,27 +62,23 @@ def main(arguments: list[str] | None = None) -> int:
 def parse(arguments: list[str] | None) -> Settings:
     parser = argparse.ArgumentParser(prog="python -m infra.local.kubernetes", description=__doc__)
     add_flags(parser)
-    given = parser.parse_args(arguments)
-    state = given.state.resolve()
+    given = vars(parser.parse_args(arguments))
+    labels = dict(text.split("=", 1) for text in given.pop("node_label"))
+    taints = tuple(map(parse_taint, given.pop("node_taint")))
+    sizes = (given.pop("node_cpu"), given.pop("node_memory"), given.pop("node_gpu"), labels, taints)
+    count = given.pop("node_count")
+    names = ["trainyard"] if count == 1 else [f"trainyard-{number}" for number in range(count)]
+    state = given.pop("state").resolve()
     state.mkdir(parents=True, exist_ok=True)
-    labels = dict(text.split("=", 1) for text in given.node_label)
-    taints = tuple(parse_taint(text) for text in given.node_taint)
-    names = ["trainyard"] if given.node_count == 1 else [f"trainyard-{n}" for n in range(given.node_count)]
-    sizes = (given.node_cpu, given.node_memory, given.node_gpu, labels, taints)
+    volumes, users = given.pop("volumes") or state / "volumes", given.pop("user")
     return Settings(
         state=state,
-        port=given.port,
-        volumes=(given.volumes or state / "volumes").resolve(),
+        volumes=volumes.resolve(),
         nodes=tuple(NodeShape(name, *sizes) for name in names),
-        image_path=given.image_path,
-        missing_images=tuple(filter(None, given.missing_images.split(","))),
-        orphan_grace=given.orphan_grace,
-        retry_backoff=given.retry_backoff,
-        shutdown_grace=given.shutdown_grace,
-        log_keep=given.log_keep,
-        sandbox=not given.no_sandbox and sandbox.supported(str(state)),
-        hollow=given.hollow,
-        users={name: groups.split(",") for name, _, groups in (text.partition("=") for text in given.user)},
+        missing_images=tuple(filter(None, given.pop("missing_images").split(","))),
+        sandbox=not given.pop("no_sandbox") and sandbox.supported(str(state)),
+        users={name: groups.split(",") for name, _, groups in (text.partition("=") for text in users)},
+        **given,
     )
 
 

@@ -12,74 +12,42 @@ from infra.local.kubernetes.errors import ApiError
 
 Obj = dict[str, Any]
 MAGIC = b"k8s\x00"
-TEXT, NUMBER, FLAG, BYTES = "text", "number", "flag", "bytes"
-# field number -> (name, kind); a kind is a scalar, a message, a [list] or a (map,) of one
-Message = dict[int, tuple[str, Any]]
-
-
-def _row(kind: Any, *names: str) -> Message:
-    return {number: (name, kind) for number, name in enumerate(names, 1)}
-
-
-META: Message = {
-    1: ("name", TEXT),
-    2: ("generateName", TEXT),
-    3: ("namespace", TEXT),
-    8: ("", {}),
-    11: ("labels", (TEXT,)),
-    12: ("annotations", (TEXT,)),
+# Of each message its fields: number, name and kind: text unless said otherwise, [many] or {a map to};
+# what is named - may be there and is not needed.
+MESSAGES = {
+    "Meta": "1 name, 2 generateName, 3 namespace, 8 -, 11 labels:{text}, 12 annotations:{text}",
+    "Env": "1 name, 2 value",
+    "Container": "1 name, 2 image, 3 command:[text], 4 args:[text], 5 workingDir, 7 env:[Env], 8 -, "
+    "14 imagePullPolicy",
+    "Pod": "2 containers:[Container], 3 restartPolicy, 4 terminationGracePeriodSeconds:number, "
+    "7 nodeSelector:{text}, 8 serviceAccountName",
+    "Template": "1 metadata:Meta, 2 spec:Pod",
+    "JobSpec": "1 parallelism:number, 2 completions:number, 3 activeDeadlineSeconds:number, "
+    "6 template:Template, 7 backoffLimit:number, 8 ttlSecondsAfterFinished:number, "
+    "9 completionMode, 10 suspend:flag",
+    "Rule": "1 verbs:[text], 2 apiGroups:[text], 3 resources:[text], 4 resourceNames:[text], "
+    "5 nonResourceURLs:[text]",
+    "Subject": "1 kind, 2 apiGroup, 3 name, 4 namespace",
+    "Reference": "1 apiGroup, 2 kind, 3 name",
+    "Resource": "1 namespace, 2 verb, 3 group, 4 version, 5 resource, 6 subresource, 7 name",
+    "NonResource": "1 path, 2 verb",
+    "Access": "1 resourceAttributes:Resource, 2 nonResourceAttributes:NonResource",
+    "Rules": "1 namespace",
 }
-ENV: Message = {1: ("name", TEXT), 2: ("value", TEXT)}
-CONTAINER: Message = {
-    1: ("name", TEXT),
-    2: ("image", TEXT),
-    3: ("command", [TEXT]),
-    4: ("args", [TEXT]),
-    5: ("workingDir", TEXT),
-    7: ("env", [ENV]),
-    8: ("", {}),
-    14: ("imagePullPolicy", TEXT),
-}
-POD: Message = {
-    2: ("containers", [CONTAINER]),
-    3: ("restartPolicy", TEXT),
-    4: ("terminationGracePeriodSeconds", NUMBER),
-    7: ("nodeSelector", (TEXT,)),
-    8: ("serviceAccountName", TEXT),
-}
-TEMPLATE: Message = {1: ("metadata", META), 2: ("spec", POD)}
-JOB: Message = {
-    1: ("parallelism", NUMBER),
-    2: ("completions", NUMBER),
-    3: ("activeDeadlineSeconds", NUMBER),
-    6: ("template", TEMPLATE),
-    7: ("backoffLimit", NUMBER),
-    8: ("ttlSecondsAfterFinished", NUMBER),
-    9: ("completionMode", TEXT),
-    10: ("suspend", FLAG),
-}
-RULE = _row([TEXT], "verbs", "apiGroups", "resources", "resourceNames", "nonResourceURLs")
-SUBJECT = _row(TEXT, "kind", "apiGroup", "name", "namespace")
-REFERENCE = _row(TEXT, "apiGroup", "kind", "name")
-ROLE: Message = {1: ("metadata", META), 2: ("rules", [RULE])}
-BINDING: Message = {1: ("metadata", META), 2: ("subjects", [SUBJECT]), 3: ("roleRef", REFERENCE)}
-ASKED = _row(TEXT, "namespace", "verb", "group", "version", "resource", "subresource", "name")
-ACCESS: Message = {
-    1: ("resourceAttributes", ASKED),
-    2: ("nonResourceAttributes", _row(TEXT, "path", "verb")),
-}
-KINDS: dict[str, Message] = {
-    "Role": ROLE,
-    "ClusterRole": ROLE,
-    "RoleBinding": BINDING,
-    "ClusterRoleBinding": BINDING,
-    "SelfSubjectAccessReview": {1: ("metadata", META), 2: ("spec", ACCESS), 3: ("", {})},
-    "SelfSubjectRulesReview": {1: ("metadata", META), 2: ("spec", {1: ("namespace", TEXT)}), 3: ("", {})},
-    "Job": {1: ("metadata", META), 2: ("spec", JOB), 3: ("", {})},
-    "Namespace": {1: ("metadata", META), 2: ("", {}), 3: ("", {})},
-    "ServiceAccount": {1: ("metadata", META)},
-    "ConfigMap": {1: ("metadata", META), 2: ("data", (TEXT,)), 3: ("binaryData", (BYTES,))},
-    "Secret": {1: ("metadata", META), 2: ("data", (BYTES,)), 3: ("type", TEXT)},
+_ROLE = "1 metadata:Meta, 2 rules:[Rule]"
+_BINDING = "1 metadata:Meta, 2 subjects:[Subject], 3 roleRef:Reference"
+KINDS = {
+    "Role": _ROLE,
+    "ClusterRole": _ROLE,
+    "RoleBinding": _BINDING,
+    "ClusterRoleBinding": _BINDING,
+    "SelfSubjectAccessReview": "1 metadata:Meta, 2 spec:Access, 3 -",
+    "SelfSubjectRulesReview": "1 metadata:Meta, 2 spec:Rules, 3 -",
+    "Job": "1 metadata:Meta, 2 spec:JobSpec, 3 -",
+    "Namespace": "1 metadata:Meta, 2 -, 3 -",
+    "ServiceAccount": "1 metadata:Meta",
+    "ConfigMap": "1 metadata:Meta, 2 data:{text}, 3 binaryData:{bytes}",
+    "Secret": "1 metadata:Meta, 2 data:{bytes}, 3 type",
 }
 
 
@@ -96,31 +64,31 @@ def decode(body: bytes) -> Obj:
         raise ApiError(400, f"couldn't decode the body as protobuf: {error}") from error
 
 
-def _message(data: bytes, known: Message) -> Obj:
+def _message(data: bytes, fields: str) -> Obj:
     result: Obj = {}
+    known = {int(number): name for number, _, name in (field.partition(" ") for field in fields.split(", "))}
     for number, value in _fields(data):
-        name, kind = known.get(number, ("", None))
-        if not name:
-            if kind is None and _says_something(value):
-                raise ApiError(415, f"field {number} is accepted as application/json only")
-        elif isinstance(kind, list):
-            result.setdefault(name, []).append(_value(value, kind[0]))
-        elif isinstance(kind, tuple):
+        name, _, kind = known.get(number, "").partition(":")
+        if not name and _says_something(value):
+            raise ApiError(415, f"field {number} is accepted as application/json only")
+        if kind.startswith("["):
+            result.setdefault(name, []).append(_value(value, kind[1:-1]))
+        elif kind.startswith("{"):
             pair = dict(_fields(value))
-            result.setdefault(name, {})[pair[1].decode()] = _value(pair.get(2, b""), kind[0])
-        elif value != b"":
+            result.setdefault(name, {})[pair[1].decode()] = _value(pair.get(2, b""), kind[1:-1])
+        elif name not in ("", "-") and value != b"":
             result[name] = _value(value, kind)
     return result
 
 
-def _value(value: Any, kind: Any) -> Any:
-    if isinstance(kind, dict):
-        return _message(value, kind)
-    if kind == NUMBER:
+def _value(value: Any, kind: str) -> Any:
+    if kind in MESSAGES:
+        return _message(value, MESSAGES[kind])
+    if kind == "number":
         return value - 2**64 if value >= 2**63 else value
-    if kind == FLAG:
+    if kind == "flag":
         return bool(value)
-    return base64.b64encode(value).decode() if kind == BYTES else value.decode()
+    return base64.b64encode(value).decode() if kind == "bytes" else value.decode()
 
 
 def _says_something(value: Any) -> bool:
