@@ -5,6 +5,7 @@ cluster does not do is refused as well: a setting ignored in silence is a lie.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from kubernetes.client import models
@@ -73,23 +74,29 @@ def _refusal(resource: Resource, obj: Obj, opening: str, error: ValidationError)
 
 
 def _not_understood(model: BaseModel, raw: Obj, path: str) -> Iterator[str]:
-    known = {
-        f.serialization_alias or name: getattr(model, name) for name, f in type(model).model_fields.items()
-    }
-    understood = _UNDERSTOOD.get(type(model).__name__, "").split() or known
+    names = _names(type(model))
     for key, value in raw.items():
         where = f"{path}.{key}".lstrip(".")
         if value in (None, [], {}):
             continue
-        if key not in understood:
+        if key not in names:
             yield where
-        elif isinstance(value, int) and abs(value) > LARGEST:
+            continue
+        if isinstance(value, int) and abs(value) > LARGEST:
             raise ApiError(
                 400, f"json: cannot unmarshal number {value} into Go struct field {where} of type int"
             )
-        elif isinstance(known[key], BaseModel):
-            yield from _not_understood(known[key], value, where)
-        elif isinstance(known[key], list):
-            for index, item in enumerate(known[key]):
-                if isinstance(item, BaseModel):
-                    yield from _not_understood(item, value[index], f"{where}[{index}]")
+        inner = getattr(model, names[key])
+        if isinstance(inner, BaseModel):
+            yield from _not_understood(inner, value, where)
+        elif isinstance(inner, list) and isinstance(inner[0], BaseModel):
+            for index, item in enumerate(inner):
+                yield from _not_understood(item, value[index], f"{where}[{index}]")
+
+
+@cache
+def _names(model: type[BaseModel]) -> dict[str, str]:
+    """Of the fields that are understood, as they are in JSON and in the model."""
+    known = {field.serialization_alias or name: name for name, field in model.model_fields.items()}
+    understood = _UNDERSTOOD.get(model.__name__)
+    return {key: known[key] for key in understood.split()} if understood else known
