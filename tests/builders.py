@@ -7,6 +7,7 @@ from typing import Any
 
 from chalicelib.domain.job import Job, JobSpec, Reason, Resources
 from chalicelib.domain.observed import Pod, Workload
+from chalicelib.domain.pods import PodRecord
 from chalicelib.domain.pools import Pool
 from chalicelib.domain.states import Status
 
@@ -66,6 +67,11 @@ def ended_pod(exit_code: int, **changes: Any) -> Pod:
         "finished_at": later(9),
     }
     return pod(**(values | changes))
+
+
+def pods(*names: str) -> tuple[PodRecord, ...]:
+    """As a record remembers them, each on rank 0."""
+    return tuple(PodRecord(name=name) for name in names)
 
 
 def workload(*pods: Pod, **changes: Any) -> Workload:

@@ -69,6 +69,15 @@ def jobs_delete(call: Call, job: str) -> Response:
     return answer(success(message=say("jobs.deleted", call.language)))
 
 
+@bp.route(JOB + "/pods", methods=["GET"], authorizer=authorizer, content_types=ANY_TYPE)
+@endpoint
+def jobs_pods(call: Call, job: str) -> Response:
+    call.nothing()
+    pods = container().jobs.get(call.caller, job_id(job)).pods
+    by_rank = sorted(pods, key=lambda pod: pod.rank)  # and within a rank they stay oldest first
+    return answer(success(data={"pods": [schemas.pod(pod) for pod in by_rank]}))
+
+
 @bp.route(JOB + "/events", methods=["GET"], authorizer=authorizer, content_types=ANY_TYPE)
 @endpoint
 def jobs_events(call: Call, job: str) -> Response:

@@ -18,6 +18,7 @@ from chalicelib.api.responses import Dialect, Failure, timestamp
 from chalicelib.api.strict_json import Parsed
 from chalicelib.domain.events import Event
 from chalicelib.domain.job import Job, JobSpec, JobSummary
+from chalicelib.domain.pods import PodRecord
 from chalicelib.domain.states import Status
 from chalicelib.errors import FieldError, InvalidRequest
 from chalicelib.services.ports import JobPage, ListQuery
@@ -169,7 +170,7 @@ def detail(job: Job) -> dict[str, Any]:
         "envId": job.spec.env_id,
         "modelId": job.model_id,
         "metrics": job.metrics,
-        "pods": list(job.pods),
+        "pods": list(job.pod_names),
         "exitCode": job.exit_code,
         "createdAt": timestamp(job.created_at),
         "startedAt": timestamp(job.started_at),
@@ -187,6 +188,20 @@ def event(happened: Event) -> dict[str, Any]:
         "firstTimestamp": timestamp(happened.first_timestamp),
         "count": happened.count,
         "object": happened.object,
+    }
+
+
+def pod(known: PodRecord) -> dict[str, Any]:
+    return {
+        "name": known.name,
+        "rank": known.rank,
+        "phase": known.phase,
+        "node": known.node,
+        "startedAt": timestamp(known.started_at),
+        "finishedAt": timestamp(known.finished_at),
+        "restarts": known.restarts,
+        "exitCode": known.exit_code,
+        "reason": known.reason,
     }
 
 

@@ -139,7 +139,7 @@ def detail(job: Job) -> dict[str, Any]:
         "env": dict(spec.env),
         "labels": dict(spec.labels),
         "env_id": spec.env_id,
-        "pods": list(job.pods),
+        "pods": list(job.pod_names),
         "exit_code": job.exit_code,
         "started_at": timestamp(job.started_at),
         "finished_at": timestamp(job.finished_at),

@@ -53,7 +53,8 @@ def pod(value: Json) -> Pod:
     conditions = {c["type"]: c for c in status.get("conditions") or ()}
     scheduled = conditions.get("PodScheduled") or {}
     disrupted = conditions.get("DisruptionTarget") or {}
-    state = _container_state(status)
+    container = _container(status)
+    state = container.get("state") or {}
     waiting, running, ended = (state.get(k) or {} for k in ("waiting", "running", "terminated"))
     started = running.get("startedAt") or ended.get("startedAt")
     return Pod(
@@ -70,6 +71,7 @@ def pod(value: Json) -> Pod:
         waiting_message=waiting.get("message"),
         started_at=_time(started) if started else None,
         finished_at=_time(ended["finishedAt"]) if ended.get("finishedAt") else None,
+        restarts=container.get("restartCount") or 0,
         exit_code=ended.get("exitCode"),
         terminated_reason=ended.get("reason"),
         termination_message=ended.get("message"),
@@ -98,12 +100,9 @@ def event(value: Json) -> Event:
     )
 
 
-def _container_state(status: Json) -> Json:
-    for container in status.get("containerStatuses") or ():
-        if container.get("name") == CONTAINER:
-            state: Json = container.get("state") or {}
-            return state
-    return {}
+def _container(status: Json) -> Json:
+    containers: Iterable[Json] = status.get("containerStatuses") or ()
+    return next((one for one in containers if one.get("name") == CONTAINER), {})
 
 
 def _exact(moment: datetime, name: str) -> datetime:

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from chalicelib.domain.ending import ended, progress, waiting_for_the_end
 from chalicelib.domain.job import Job, Reason
 from chalicelib.domain.observed import Workload
+from chalicelib.domain.pods import remembered, settled
 from chalicelib.domain.states import Status
 
 # Longer than a submission takes: two creates and a read, each 5 s to connect and 5 s to wait at the most.
@@ -76,7 +77,7 @@ def decide(job: Job | None, observed: Workload | None, now: datetime) -> Decisio
     if job.is_deleted:
         return _deleted(job, observed, now)
     if job.is_terminal:
-        return _terminal(job, observed)
+        return _terminal(job, observed, now)
     if job.status == Status.STOPPING:
         return _stopping(job, observed, now)
     if job.submitted_at is None:
@@ -100,10 +101,12 @@ def _deleted(job: Job, observed: Workload | None, now: datetime) -> Decision:
     return _delete(observed, "its record was deleted")
 
 
-def _terminal(job: Job, observed: Workload | None) -> Decision:
+def _terminal(job: Job, observed: Workload | None, now: datetime) -> Decision:
     if observed is None:
         return Decision(Nothing(), f"{job.status}, and its Job is gone")
     if observed.outcome is not None and job.status != Status.STOPPED:
+        if (pods := settled(job.pods, observed.pods)) != job.pods:
+            return Decision(Save(job.changed(now, pods=pods), job), "its last pods have ended")
         return Decision(Nothing(), f"{job.status}; Kubernetes removes the finished Job after its TTL")
     return _delete(observed, f"a Job that goes on although its record is {job.status}")
 
@@ -118,14 +121,17 @@ def _stopping(job: Job, observed: Workload | None, now: datetime) -> Decision:
             reason=Reason.STOPPED,
             message=_how_it_stopped(job),
             finished_at=now,
+            pods=remembered(job.pods, ()),
         )
         return Decision(Save(stopped, job), "stopping, and nothing is left in the cluster")
+    pods = remembered(job.pods, observed.pods)
     if (exit_code := _exit_code(observed)) is not None and exit_code != job.exit_code:
-        return Decision(Save(job.changed(now, exit_code=exit_code), job), "its container ended")
+        return Decision(Save(job.changed(now, exit_code=exit_code, pods=pods), job), "its container ended")
     if not observed.deleting:
         return _delete(observed, "a stop was requested")
-    waiting = job.changed(now, reason=Reason.STOP_REQUESTED, message=waiting_for_the_end(observed))
-    if waiting.message == job.message:
+    message = waiting_for_the_end(observed)
+    waiting = job.changed(now, reason=Reason.STOP_REQUESTED, message=message, pods=pods)
+    if (waiting.message, waiting.pods) == (job.message, job.pods):
         return Decision(Nothing(), "its Job is being deleted")
     return Decision(Save(waiting, job), "its pods are ending")
 
@@ -142,6 +148,7 @@ def _missing(job: Job, now: datetime) -> Decision:
         reason=Reason.JOB_DELETED,
         message="its Kubernetes Job was deleted in the cluster, not through Trainyard",
         finished_at=now,
+        pods=remembered(job.pods, ()),
     )
     return Decision(Save(failed, job), "its Job was deleted behind our back")
 
@@ -153,7 +160,7 @@ def _alive(job: Job, observed: Workload, now: datetime) -> Decision:
         return Decision(Nothing(), "its Job is being deleted; what is left decides")
     else:
         changes, why = progress(job, observed), "the cluster tells more than the record"
-    changes["pods"] = tuple(dict.fromkeys((*job.pods, *(pod.name for pod in observed.pods))))
+    changes["pods"] = remembered(job.pods, observed.pods)
     if all(getattr(job, name) == value for name, value in changes.items()):
         return Decision(Nothing(), "nothing new in the cluster")
     return Decision(Save(job.changed(now, **changes), job), why)

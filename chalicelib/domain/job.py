@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from chalicelib.domain.pods import PodRecord
 from chalicelib.domain.states import TERMINAL, Status, check_transition
 
 
@@ -100,7 +101,7 @@ class Job:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     deleted_at: datetime | None = None  # a tombstone: hidden, kept until the cluster is clean
-    pods: tuple[str, ...] = ()
+    pods: tuple[PodRecord, ...] = ()  # oldest first
     exit_code: int | None = None
     model_id: int | None = None
     metrics: Mapping[str, Any] | None = None
@@ -112,6 +113,10 @@ class Job:
     @property
     def is_deleted(self) -> bool:
         return self.deleted_at is not None
+
+    @property
+    def pod_names(self) -> tuple[str, ...]:
+        return tuple(pod.name for pod in self.pods)
 
     def changed(self, now: datetime, **changes: Any) -> Job:
         """The next version of the record; a change of status must be in the table of transitions."""

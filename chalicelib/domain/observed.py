@@ -35,6 +35,7 @@ class Pod:
     waiting_message: str | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    restarts: int = 0
     exit_code: int | None = None
     terminated_reason: str | None = None
     termination_message: str | None = None

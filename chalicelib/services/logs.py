@@ -85,7 +85,7 @@ class Logs:
     def _look(self, ask: Ask) -> _View:
         job = self._jobs.get(ask.caller, ask.job_id)
         cluster, namespace, live = self._live(job)
-        names = dict.fromkeys((*job.pods, *live))
+        names = dict.fromkeys((*job.pod_names, *live))
         if not names and (cluster is None or job.is_terminal):
             names = dict.fromkeys(self._archive.pods(job.id))  # it had pods too briefly for its record
         if ask.pod is not None:
@@ -101,7 +101,7 @@ class Logs:
                 live=live.get(name),
                 logs=cluster.logs if cluster else None,
                 archive=self._archive,
-                ended_at=_ended_at(job, live.get(name)),
+                ended_at=_ended_at(job, name, live.get(name)),
                 shipped_until=self._clock() - self._pace.shipping,
             )
             for name in names
@@ -157,5 +157,6 @@ def _any_news(watches: Sequence[LogWatch], longest: timedelta) -> bool:
             watch.close()
 
 
-def _ended_at(job: Job, live: Pod | None) -> datetime | None:
-    return live.finished_at if live and live.finished_at else job.finished_at
+def _ended_at(job: Job, name: str, live: Pod | None) -> datetime | None:
+    known = [live, *(pod for pod in job.pods if pod.name == name)]
+    return next((pod.finished_at for pod in known if pod and pod.finished_at), job.finished_at)

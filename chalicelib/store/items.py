@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from chalicelib.domain.job import Job, JobSpec, JobSummary, Resources
+from chalicelib.domain.pods import PodRecord
 from chalicelib.domain.states import Status
 from chalicelib.errors import StoreUnavailable
 from chalicelib.store.keys import index_keys, job_key
@@ -31,6 +32,8 @@ _SPEC_DOCUMENT = tuple(
     for field in fields(JobSpec)
     if field.name not in {*_SPEC_ATTRIBUTES, *_SPEC_NUMBERS, "resources"}
 )
+_POD_DEFAULTS = {field.name: field.default for field in fields(PodRecord)}
+_POD_TIMES = ("created_at", "started_at", "finished_at")
 _TEXTS = ("id", "tenant", "status", "reason", "message", "created_by")
 _NUMBERS = ("version", "exit_code", "model_id")
 _TIMES = ("created_at", "updated_at", "submitted_at", "started_at", "finished_at", "deleted_at")
@@ -48,7 +51,7 @@ def to_item(job: Job, was: Job | None = None) -> Item:
     texts["spec"] = _to_json(
         {"memory": spec.resources.memory} | {name: getattr(spec, name) for name in _SPEC_DOCUMENT}
     )
-    texts["pods"] = _to_json(job.pods) if job.pods else None
+    texts["pod_records"] = json.dumps([_from_pod(pod) for pod in job.pods]) if job.pods else None
     # Escaped: a container may write half a surrogate pair, which UTF-8 does not take.
     texts["metrics"] = None if job.metrics is None else json.dumps(job.metrics)
     if was is not None and was.status != job.status:
@@ -84,7 +87,7 @@ def from_item(item: Item) -> Job:
         started_at=_time(item, "started_at"),
         finished_at=_time(item, "finished_at"),
         deleted_at=_time(item, "deleted_at"),
-        pods=tuple(json.loads(item["pods"]["S"])) if "pods" in item else (),
+        pods=_to_pods(item),
         exit_code=_number(item, "exit_code"),
         model_id=_number(item, "model_id"),
         metrics=json.loads(item["metrics"]["S"]) if "metrics" in item else None,
@@ -142,6 +145,25 @@ def _to_spec(item: Item) -> JobSpec:
         resources=Resources(cpu=int(item["cpu"]["N"]), memory=document["memory"], gpu=int(item["gpu"]["N"])),
         **known,
     )
+
+
+def _from_pod(pod: PodRecord) -> dict[str, Any]:
+    """Without what is not known: there may be hundreds."""
+    known = {field.name: getattr(pod, field.name) for field in fields(pod)}
+    known |= {name: known[name] and known[name].isoformat() for name in _POD_TIMES}
+    return {name: value for name, value in known.items() if value not in (None, _POD_DEFAULTS[name])}
+
+
+def _to_pods(item: Item) -> tuple[PodRecord, ...]:
+    """`pods` is what earlier releases wrote: names."""
+    if "pod_records" not in item:
+        return tuple(PodRecord(name=name) for name in json.loads(_text(item, "pods") or "[]"))
+    pods = []
+    for document in json.loads(item["pod_records"]["S"]):
+        known = {name: value for name, value in document.items() if name in _POD_DEFAULTS}
+        times = {name: datetime.fromisoformat(known[name]) for name in _POD_TIMES if name in known}
+        pods.append(PodRecord(**known | times))
+    return tuple(pods)
 
 
 def _to_time(moment: datetime | None) -> str | None:

@@ -62,6 +62,11 @@ class World:
         events: list[Any] = self.call("GET", f"/api/jobs/{job_id}/events").json()["data"]["events"]
         return events
 
+    def pods_told(self, job_id: str) -> list[Any]:
+        """The pods as the API tells them; `pods` has them as the cluster does."""
+        pods: list[Any] = self.call("GET", f"/api/jobs/{job_id}/pods").json()["data"]["pods"]
+        return pods
+
     def until(self, job_id: str, condition: Callable[[Any], bool]) -> Any:
         """The job's detail as soon as the condition holds for it."""
         return wait_for(lambda: self.detail(job_id), condition)

@@ -84,7 +84,7 @@ def test_the_caller_is_rebuilt_from_the_authorizers_context() -> None:
 
 def test_every_route_is_guarded() -> None:
     entries = [entry for methods in app.routes.values() for entry in methods.values()]
-    assert len(entries) == 13
+    assert len(entries) == 14
     assert all(entry.authorizer is authorizer for entry in entries)
 
 
@@ -100,6 +100,7 @@ def test_the_routes_are_those_of_the_contracts() -> None:
         "/api/jobs/{job}": {"GET", "DELETE"},
         "/api/jobs/{job}/stop": {"POST"},
         "/api/jobs/{job}/events": {"GET"},
+        "/api/jobs/{job}/pods": {"GET"},
         "/api/jobs/{job}/pods/{pod}/logs": {"GET"},
     }
 

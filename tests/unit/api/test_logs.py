@@ -24,14 +24,16 @@ EPOCHS = ("Epoch 1/100, Loss: 0.5234", "Epoch 2/100, Loss: 0.4123")
 
 
 def running(world: World, *lines: str, **changes: Any) -> None:
-    world.store.jobs[JOB_ID] = builders.job(Status.RUNNING, pods=(POD,), **changes)
+    world.store.jobs[JOB_ID] = builders.job(Status.RUNNING, pods=builders.pods(POD), **changes)
     world.cluster.jobs[JOB_ID] = builders.workload(builders.running_pod())
     world.cluster.printed.print(POD, *lines)
 
 
 def ended(world: World, *lines: str) -> None:
     running(world, *lines)
-    world.store.jobs[JOB_ID] = builders.job(Status.SUCCEEDED, pods=(POD,), finished_at=builders.NOW)
+    world.store.jobs[JOB_ID] = builders.job(
+        Status.SUCCEEDED, pods=builders.pods(POD), finished_at=builders.NOW
+    )
     world.cluster.jobs[JOB_ID] = builders.workload(builders.ended_pod(0))
 
 

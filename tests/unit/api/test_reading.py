@@ -96,6 +96,7 @@ WRONG_LOGS = [
     (f"{DETAIL}/pods/{POD}/logs", "follow=yes", "follow"),
     (f"{DETAIL}/pods/{POD}/logs", "lines=1", "lines"),
     (f"{DETAIL}/events", "x=1", "x"),
+    (f"{DETAIL}/pods", "limit=1", "limit"),
     (f"{DETAIL}/events", "limit=0", "limit"),
     (f"{DETAIL}/events", "limit=1001", "limit"),
     (f"{DETAIL}/events", "limit=ten", "limit"),
@@ -124,7 +125,7 @@ WRONG_IDS = [
 
 def with_job(world: World, **changes: Any) -> None:
     pod = builders.running_pod()
-    job = builders.job(Status.RUNNING, started_at=NOW, pods=(POD,), **changes)
+    job = builders.job(Status.RUNNING, started_at=NOW, pods=builders.pods(POD), **changes)
     world.store.jobs[job.id] = job
     world.cluster.jobs[job.id] = builders.workload(pod)
     world.cluster.printed.print(POD, "Epoch 1/100, Loss: 0.5234", "Epoch 2/100, Loss: 0.4123")
@@ -171,6 +172,7 @@ def test_other_parameters_are_checked_too(world: World, path: str, query: str, f
         ("DELETE", "/api/jobs/{}", "JobNotFound"),
         ("POST", "/api/jobs/{}/stop", "JobNotFound"),
         ("GET", "/api/jobs/{}/events", "JobNotFound"),
+        ("GET", "/api/jobs/{}/pods", "JobNotFound"),
         ("GET", "/api/jobs/{}/pods/a/logs", "JobNotFound"),
     ],
 )

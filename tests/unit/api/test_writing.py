@@ -32,6 +32,7 @@ EVERY_CALL = [
     ("DELETE", f"/api/jobs/{JOB_ID}", None),
     ("GET", f"/api/jobs/{JOB_ID}/events", None),
     ("GET", f"/api/jobs/{JOB_ID}/pods/{JOB_ID}-abcde/logs", None),
+    ("GET", f"/api/jobs/{JOB_ID}/pods", None),
 ]
 ON_A_JOB = [call for call in EVERY_CALL if JOB_ID in call[1]]
 WRITES = [EVERY_CALL[i] for i in (0, 3, 4, 6, 9, 10)]
@@ -46,7 +47,7 @@ def error_code(body: dict[str, Any]) -> Any:
 
 
 def with_job(world: World, status: Status = Status.RUNNING, **changes: Any) -> None:
-    world.store.jobs[JOB_ID] = builders.job(status, pods=(f"{JOB_ID}-abcde",), **changes)
+    world.store.jobs[JOB_ID] = builders.job(status, pods=builders.pods(f"{JOB_ID}-abcde"), **changes)
 
 
 def test_training_v1_create_answers_201_with_the_contracts_fields(world: World) -> None:
@@ -279,7 +280,7 @@ def test_viewers_do_not_write(world: World, method: str, path: str, body: Any) -
     with_job(world)
     reply = world.api.call(method, path, body, token="acme:viewer")
     assert reply.status == 403 and error_code(reply.body) in (40301, "Forbidden")
-    assert world.store.jobs == {JOB_ID: builders.job(Status.RUNNING, pods=(f"{JOB_ID}-abcde",))}
+    assert world.store.jobs == {JOB_ID: builders.job(Status.RUNNING, pods=builders.pods(f"{JOB_ID}-abcde"))}
 
 
 @pytest.mark.parametrize("path", [V1, "/api/jobs/create"])

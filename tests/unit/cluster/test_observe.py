@@ -88,6 +88,13 @@ def test_a_terminated_container_has_its_times_exit_code_and_message() -> None:
     assert seen.started_at == seen.finished_at == AT
 
 
+def test_a_containers_restarts_are_counted() -> None:
+    again = in_container({"running": {"startedAt": CREATED}})
+    again["containerStatuses"][0]["restartCount"] = 4
+    assert observe.pod(pod(again)).restarts == 4
+    assert observe.pod(pod({})).restarts == 0
+
+
 def test_other_containers_do_not_count() -> None:
     sidecar = {"name": "istio-proxy", "state": {"terminated": {"exitCode": 1}}}
     assert observe.pod(pod({"containerStatuses": [sidecar]})).exit_code is None

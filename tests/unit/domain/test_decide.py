@@ -17,6 +17,7 @@ from chalicelib.domain.decide import (
 )
 from chalicelib.domain.job import Job
 from chalicelib.domain.observed import Outcome, Workload
+from chalicelib.domain.pods import remembered
 from chalicelib.domain.states import TERMINAL, Status
 from tests.builders import JOB_ID, NAMESPACE, NOW, ended_pod, job, later, pod, running_pod, workload
 
@@ -33,7 +34,7 @@ runs = job(R, started_at=later(3), **SUBMITTED)
 stopping = job(S, **SUBMITTED)
 stopping_unsent = job(S)
 WAITS = f"waiting for pod {JOB_ID}-abcde on node node1 to end"
-told = job(S, reason="StopRequested", message=WAITS, **SUBMITTED)
+told = job(S, reason="StopRequested", message=WAITS, pods=remembered((), [running_pod()]), **SUBMITTED)
 stopped = job(Status.STOPPED, **SUBMITTED)
 succeeded = job(Status.SUCCEEDED, **SUBMITTED)
 tombstone = job(Status.SUCCEEDED, deleted_at=NOW, **SUBMITTED)
@@ -259,11 +260,6 @@ def test_a_termination_message_of_another_kind_names_nothing(said: str) -> None:
     after = saved(runs, workload(ended_pod(0, termination_message=said), **COMPLETE))
     assert after.model_id is None
     assert after.metrics is None
-
-
-def test_pods_are_remembered_after_they_are_gone() -> None:
-    first = saved(sent, workload(running_pod(name="a")))
-    assert saved(first, workload(running_pod(name="b"))).pods == ("a", "b")
 
 
 def test_the_start_is_that_of_the_first_container() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, cast
 
 import pytest
 
 from chalicelib.domain.log_cursor import Cursor, decode, encode
+from chalicelib.domain.pods import PodRecord
 from chalicelib.domain.states import Status
 from chalicelib.errors import ClusterUnavailable, LogsUnavailable, PodNotFound
 from chalicelib.services.job_log import Page
@@ -52,7 +54,7 @@ class World:
     def job(self, status: Status, *pods: str, nodes: int = 1) -> None:
         finished = self.now if status in (Status.SUCCEEDED, Status.STOPPED) else None
         self.store.jobs[JOB_ID] = builders.job(
-            status, pods=pods, finished_at=finished, spec=builders.spec(nodes=nodes)
+            status, pods=builders.pods(*pods), finished_at=finished, spec=builders.spec(nodes=nodes)
         )
 
     def runs(self, *names: str) -> None:
@@ -311,6 +313,22 @@ def test_a_log_whose_pod_is_gone_is_finished_once_its_last_lines_must_have_been_
     assert texts(page) == ["two"] and not page.finished
     world.now += SHIPPING + timedelta(seconds=1)
     assert world.read(page.cursor).finished
+
+
+def test_a_first_try_whose_pod_is_gone_is_done_with_while_the_second_runs(world: World) -> None:
+    world.logs.print(A, "one")
+    world.logs.ship()
+    world.logs.gone.add(A)
+    world.job(Status.RUNNING, A)
+    first = PodRecord(name=A, phase="Failed", finished_at=NOW)
+    world.store.jobs[JOB_ID] = replace(world.store.jobs[JOB_ID], pods=(first,))
+    world.runs(B)
+    world.now += SHIPPING + timedelta(seconds=1)
+    cursor = world.read(START).cursor
+    calls = world.logs.archive_calls
+    world.logs.print(B, "two")
+    assert texts(world.read(cursor)) == ["two"]
+    assert world.logs.archive_calls == calls + 1, "only to see whether B's log began before"
 
 
 def test_a_pod_that_was_read_to_its_end_is_not_read_again(world: World) -> None:

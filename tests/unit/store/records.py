@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.job import Job
+from chalicelib.domain.pods import PodRecord
 from chalicelib.domain.states import Status
 from chalicelib.errors import PayloadTooLarge, StaleRecord
 from chalicelib.services.ports import ListQuery
@@ -31,7 +32,10 @@ def test_a_created_job_is_read_back_as_it_was(bench: Bench) -> None:
                 "max_runtime_seconds": 60,
             }
         ),
-        pods=("p-0", "p-1"),
+        pods=(
+            PodRecord(name="p-0", exit_code=0, started_at=START, reason="模型"),
+            PodRecord(name="p-1", rank=1),
+        ),
         metrics={"loss": 0.125, "deep": {"list": [1, None, True, "\ud800"]}},
         model_id=2**62,
         exit_code=-1,
@@ -60,7 +64,7 @@ def test_the_id_of_a_standing_job_is_not_given_again(bench: Bench) -> None:
 
 def test_a_save_replaces_the_version_that_it_was_decided_on(bench: Bench) -> None:
     job = bench.store.create(a_job())
-    running = moved(job, Status.RUNNING, started_at=START, pods=("p",))
+    running = moved(job, Status.RUNNING, started_at=START, pods=(PodRecord(name="p"),))
     bench.store.save(running, job)
     assert bench.store.get(job.id) == running
 

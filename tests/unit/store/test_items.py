@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.domain.job import Job, JobSpec, Resources
+from chalicelib.domain.pods import MOST_PODS, PodRecord
 from chalicelib.domain.states import Status
 from chalicelib.errors import StoreUnavailable
-from chalicelib.store.items import from_item, to_item, to_time
-from tests.unit.store.support import a_job, deleted
+from chalicelib.store.items import MAX_ITEM_BYTES, from_item, item_bytes, to_item, to_time
+from tests.unit.store.support import START, a_job, deleted
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 numbers = st.integers(-(2**63), 2**63)
@@ -47,6 +50,19 @@ specs = st.builds(
     max_runtime_seconds=st.none() | numbers,
     labels=st.dictionaries(texts, texts, max_size=3),
 )
+pods = st.builds(
+    PodRecord,
+    name=texts,
+    rank=numbers,
+    phase=texts,
+    created_at=st.none() | times,
+    node=st.none() | texts,
+    started_at=st.none() | times,
+    finished_at=st.none() | times,
+    restarts=numbers,
+    exit_code=st.none() | numbers,
+    reason=st.none() | st.text(max_size=4),
+)
 jobs = st.builds(
     Job,
     id=texts,
@@ -63,7 +79,7 @@ jobs = st.builds(
     started_at=st.none() | times,
     finished_at=st.none() | times,
     deleted_at=st.none() | times,
-    pods=st.lists(texts, max_size=3).map(tuple),
+    pods=st.lists(pods, max_size=3).map(tuple),
     exit_code=st.none() | numbers,
     model_id=st.none() | numbers,
     metrics=st.none() | st.dictionaries(texts, documents, max_size=3),
@@ -97,6 +113,24 @@ def test_spec_fields_that_an_older_release_did_not_write_have_their_defaults() -
     document = json.loads(item["spec"]["S"])
     kept = {name: document[name] for name in ("image", "command", "memory")}
     assert from_item(item | {"spec": {"S": json.dumps(kept)}}) == a_job()
+
+
+def test_pods_that_an_earlier_release_wrote_are_names() -> None:
+    item = {**to_item(a_job()), "pods": {"S": '["p-0","p-1"]'}}
+    assert from_item(item).pods == (PodRecord(name="p-0"), PodRecord(name="p-1"))
+
+
+def test_a_newer_releases_words_about_a_pod_are_ignored() -> None:
+    item = {**to_item(a_job()), "pod_records": {"S": '[{"name": "p-0", "rank": 1, "added_later": true}]'}}
+    assert from_item(item).pods == (PodRecord(name="p-0", rank=1),)
+
+
+def test_the_pods_of_the_largest_job_fit_in_its_item() -> None:
+    name = "job-01kfwq4v80aaaaaaaaaaaaaaaa-63-abcde"
+    known: dict[str, Any] = {"phase": "Failed", "node": "ip-10-0-100-100.ec2.internal", "rank": 63}
+    known |= dict.fromkeys(("created_at", "started_at", "finished_at"), START)
+    pod = PodRecord(name=name, **known, restarts=10, exit_code=137, reason="OOMKilled")
+    assert item_bytes(to_item(replace(a_job(), pods=(pod,) * MOST_PODS))) < MAX_ITEM_BYTES / 2
 
 
 def test_a_newer_schema_is_not_read_and_so_not_written_over() -> None:
