@@ -23,7 +23,7 @@ _SETTLED_NS = 1_000_000_000
 # What a kubelet renamed at rotation; what it compressed later was read before.
 _FILE = re.compile(r"(?P<attempt>\d+)\.log(?:\.(?P<rotated>\d{8}-\d{6}))?")
 
-log = logging.getLogger("trainyard.shipper")
+log = logging.getLogger("shipper")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ REST_SECONDS = 2.0
 # Pods of a Job begin with its name, and that is the job's id.
 _POD_OF_JOB = re.compile(r"(job-[0-9a-z]{26})-.+")
 
-log = logging.getLogger("trainyard.shipper")
+log = logging.getLogger("shipper")
 
 
 class Api(Protocol):

@@ -35,7 +35,7 @@ LONGEST_BACKOFF_SECONDS = 30.0
 LAST_WORDS_SECONDS = 15.0
 STREAMS_AT_ONCE = 4
 
-log = logging.getLogger("trainyard.shipper")
+log = logging.getLogger("shipper")
 
 
 class Stream:
