@@ -27,7 +27,6 @@ from infra.local.stack import StackFailed
 EXAMPLE = REPO / "examples" / "digits"
 JOBS = "/api/v1/training/jobs"
 DEADLINE_SECONDS = 180
-POLL_SECONDS = 0.3
 FINAL = ("succeeded", "failed", "stopped")
 
 
@@ -100,24 +99,23 @@ def _place_script(target: Path) -> None:
 
 
 def _watch(api: Api, job_id: str, screen: Screen, local: Local) -> dict[str, Any]:
-    """Print what changes until the job is over, then the rest of its log."""
+    """Print what changes, and follow the log to its end."""
     deadline = time.monotonic() + DEADLINE_SECONDS
-    shown, last = 0, ("", "", "")
+    cursor, last = "start", ("", "", "")
     while True:
         job: dict[str, Any] = api.call("GET", f"{JOBS}/{job_id}")
         now = (job["status"], job["reason"], job["message"])
         if now != last:
             screen.say(f"{job['status']:<9} {job['reason']}: {job['message']}")
             last = now
-        lines = api.call("GET", f"{JOBS}/{job_id}/logs?lines=1000")["logs"]
-        for line in lines[shown:]:
+        page = api.call("GET", f"{JOBS}/{job_id}/logs?follow=true&wait=1&cursor={cursor}")
+        for line in page["logs"]:
             screen.say(f"    | {line}")
-        shown = len(lines)
-        if job["status"] in FINAL:
+        cursor = page["cursor"]
+        if job["status"] in FINAL and page["finished"]:
             return job
         if time.monotonic() > deadline:
             raise DemoFailed(f"the job is not over after {DEADLINE_SECONDS} s; see {local.logs}/")
-        time.sleep(POLL_SECONDS)
 
 
 def _accuracy(job: Mapping[str, Any], job_id: str) -> float:
