@@ -59,6 +59,15 @@ class Stream:
         """One batch; whether there may be more right now."""
         if self._clock() < self._retry_at:
             return False
+        try:
+            more = self._ship()
+        except (BotoCoreError, ClientError, OSError) as error:
+            self._back_off(error)
+            return False
+        self._failures = 0
+        return more
+
+    def _ship(self) -> bool:
         found = self.source.read()
         if found is None:
             return False
@@ -67,13 +76,8 @@ class Stream:
         if batch.unreadable or batch.expired:
             name = self._names["logStreamName"]
             log.warning("%s: %d unreadable, %d expired records", name, batch.unreadable, batch.expired)
-        try:
-            if batch.events:
-                self._put(batch.events)
-        except (BotoCoreError, ClientError) as error:
-            self._back_off(error)
-            return False
-        self._failures = 0
+        if batch.events:
+            self._put(batch.events)
         self.source.advance(file, batch.end)
         return True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -52,6 +53,7 @@ class MemoryCloudWatch:
         self.streams: dict[str, list[dict[str, Any]]] = {}
         self.calls: list[list[int]] = []
         self.answer: dict[str, Any] = {}
+        self.broken = ""  # the stream that takes nothing
         self.before: Callable[[], object] = lambda: None
         self.after: Callable[[], object] = lambda: None
 
@@ -66,6 +68,8 @@ class MemoryCloudWatch:
     ) -> dict[str, Any]:
         assert logGroupName == "/trainyard/jobs"
         self.before()
+        if logStreamName == self.broken:
+            raise refusal(ClientError, "ThrottlingException")
         if logStreamName not in self.streams:
             raise refusal(NotFound)
         self.streams[logStreamName] += [json.loads(event["message"]) for event in logEvents]
@@ -137,6 +141,14 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path)
+
+
+@pytest.fixture
+def told(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
+    """What the shipper logs. Chalice takes the logger `trainyard` for itself where there is an app."""
+    caplog.set_level(logging.INFO, "trainyard.shipper")
+    monkeypatch.setattr(logging.getLogger("trainyard.shipper"), "handlers", [caplog.handler])
+    return caplog
 
 
 def failing(error: BaseException) -> Callable[[], object]:
@@ -242,11 +254,15 @@ def test_a_stream_in_trouble_holds_up_no_other(world: World) -> None:
     world.pods.labels["other"] = OURS
     world.write("a")
     world.write("b", pod="other")
-    world.cloudwatch.streams[f"{JOB}.{POD}.main"] = []
-    world.cloudwatch.create_log_stream = failing(refusal(ClientError))  # type: ignore[method-assign,assignment]
+    world.cloudwatch.broken = f"{JOB}.other.main"
     world.turns()
-    assert list(world.cloudwatch.streams) == [f"{JOB}.{POD}.main"]
-    assert world.cloudwatch.texts() == ["a"]
+    world.write("c")
+    world.turns()
+    assert world.cloudwatch.texts() == ["a", "c"]
+    assert world.cloudwatch.texts(f"{JOB}.other.main") == []
+    world.cloudwatch.broken, world.now = "", 1
+    world.turns()
+    assert world.cloudwatch.texts(f"{JOB}.other.main") == ["b"]
 
 
 def test_a_stream_that_another_life_created_is_used(world: World) -> None:
@@ -257,12 +273,12 @@ def test_a_stream_that_another_life_created_is_used(world: World) -> None:
 
 
 def test_events_that_cloudwatch_leaves_out_are_told_and_not_sent_again(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: World, told: pytest.LogCaptureFixture
 ) -> None:
     world.cloudwatch.answer = {"rejectedLogEventsInfo": {"tooOldLogEventEndIndex": 1}}
     world.write("a")
     world.turns()
-    assert "tooOldLogEventEndIndex" in caplog.text
+    assert "tooOldLogEventEndIndex" in told.text
     assert len(world.cloudwatch.calls) == 1
 
 
