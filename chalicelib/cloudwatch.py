@@ -175,15 +175,15 @@ def _is_settled(record: Record, mark: Mark | None, newest: int) -> bool:
 
 
 def _in_file_order(records: Iterable[Record]) -> Sequence[Record]:
-    """The records as their node wrote them, each once."""
-    placed: dict[tuple[int, int], Record] = {}
+    """The records as their node wrote them, each once: a repeat has the same time and place."""
+    placed: list[tuple[int, int, Record]] = []
     file, end = 0, 0
-    for record in records:
+    for record in {(record.time, record.offset): record for record in records}.values():
         if record.offset < end - REREAD:
             file, end = file + 1, 0
         end = max(end, record.offset)
-        placed.setdefault((file, record.offset), record)
-    return [placed[place] for place in sorted(placed)]
+        placed.append((file, record.offset, record))
+    return [record for *_, record in sorted(placed)]
 
 
 def _joined(records: Iterable[Record], *, ended: bool) -> Iterator[Stamped]:

@@ -137,6 +137,13 @@ def test_records_that_were_shipped_twice_are_told_once(shipper: Shipper, archive
     assert len(every(archive, 5)) == 20
 
 
+def test_a_burst_that_was_shipped_twice_is_no_rotation(shipper: Shipper, archive: CloudWatchArchive) -> None:
+    for _ in range(2):
+        for number in range(100):
+            shipper.ship(BEGIN + number, f"{number} {'x' * 16_000}", offset=number * 16_100)
+    assert [int(line.text.split()[0]) for line in every(archive, 1000)] == list(range(100))
+
+
 def test_equal_lines_are_no_repeats(shipper: Shipper, archive: CloudWatchArchive) -> None:
     for _ in range(20):
         shipper.ship(BEGIN, "same")
