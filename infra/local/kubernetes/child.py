@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -35,6 +36,7 @@ def spawn(run: dict[str, Any], streams: tuple[int, int, int], enter: Callable[[]
     failure, told = os.pipe()
     pid = os.fork()
     if pid == 0:
+        os.close(failure)
         _become(run, streams, told, enter)
     for fd in (told, *set(streams)):
         os.close(fd)
@@ -70,13 +72,15 @@ def _become(
     try:
         if not argv:
             raise OSError(0, "no command specified: images are not run here, so none has an entrypoint")
+        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if _is_broken(failure):
+            os._exit(128)  # it died before it could be asked for
         os.setsid()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
         for target, source in enumerate(streams):
             os.dup2(source, target)
         enter()
-        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         os.makedirs(run["cwd"], exist_ok=True)
         os.chdir(run["cwd"])
         os.umask(0o022)
@@ -85,6 +89,12 @@ def _become(
         os.write(failure, _explain((argv or [""])[0], error).encode())
     finally:
         os._exit(128)
+
+
+def _is_broken(pipe: int) -> bool:
+    poll = select.poll()
+    poll.register(pipe, 0)
+    return bool(poll.poll(0))
 
 
 def _explain(command: str, error: Exception) -> str:
