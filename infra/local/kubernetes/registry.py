@@ -108,9 +108,7 @@ class Registry:
             metadata.get("finalizers") or metadata.get("deletionGracePeriodSeconds") or resource == NAMESPACES
         )
         if metadata.get("deletionTimestamp") and not held:
-            with self.store.transaction():
-                self.store.put(key, obj)
-                return self.store.remove(key)
+            return self.store.remove(key, obj)
         return self.store.put(key, obj)
 
     def delete(

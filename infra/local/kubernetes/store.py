@@ -99,10 +99,11 @@ class Store:
             changes.append(Change(self.version, "MODIFIED" if old else "ADDED", key, obj, old))
         return obj
 
-    def remove(self, key: Key) -> Obj:
+    def remove(self, key: Key, last: Obj | None = None) -> Obj:
+        """As it was stored, or as it was `last`."""
         with self.transaction() as changes:
             old = self._objects[key]
-            gone = clone(old)
+            gone = clone(last or old)
             self._stamp(gone)
             self._db.execute("DELETE FROM objects WHERE resource=? AND namespace=? AND name=?", _row(key))
             self._take(key)

@@ -145,6 +145,18 @@ def test_a_watch_goes_on_from_a_version_and_follows_its_selector(space: Space) -
     assert [(e["type"], e["object"].metadata.name) for e in stream] == [("ADDED", "a"), ("DELETED", "a")]
 
 
+def test_a_watch_tells_of_a_deletion_once(space: Space) -> None:
+    """https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes"""
+    fill(space, "a")
+    version = space.core.list_namespaced_config_map(space.name).metadata.resource_version
+    space.core.delete_namespaced_config_map("a", space.name)
+    stream = Watch().stream(
+        space.core.list_namespaced_config_map, space.name, resource_version=version, timeout_seconds=1
+    )
+    told = [(e["type"], e["object"].metadata.name) for e in stream]
+    assert [kind for kind, name in told if name == "a"] == ["DELETED"]
+
+
 def test_versions_only_grow_and_an_unchanged_object_keeps_its_own(space: Space) -> None:
     """https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions"""
     fill(space, "a")
