@@ -95,7 +95,7 @@ class KubernetesApi:
     def watch(self, path: str, query: Mapping[str, Any], seconds: float) -> Iterator[dict[str, Any]]:
         """The changes of a list as they happen, for about that long. Raises Gone when it was too long ago
         that the query's `resourceVersion` was the newest."""
-        timing = {"watch": 1, "timeoutSeconds": max(1, int(seconds)), "allowWatchBookmarks": "true"}
+        timing = {"watch": 1, "timeoutSeconds": max(1, round(seconds)), "allowWatchBookmarks": "true"}
         # The server is to end it, so that the connection stays good; it knows whole seconds only.
         patience = seconds if seconds < 1 else seconds + 1
         connect, _ = self._timeout

@@ -151,7 +151,7 @@ class DynamoStore:
     def save_feed_position(self, feed: str, position: str) -> None:
         """Over whatever is there: of two readers each has kept all up to its own position, and what lies
         behind the lower one is merely told again."""
-        self._table.replace({**feed_key(feed), "position": {"S": position}})
+        self._table.put({**feed_key(feed), "position": {"S": position}})
 
     def events(self, job_id: str, limit: int, after: str | None = None) -> EventPage:
         return self._events.page(job_id, limit, after)

@@ -90,10 +90,6 @@ class Table:
         request = {"Item": item, **({"ConditionExpression": condition} if condition else {})}
         self._write(self.client.put_item, request, values, item)
 
-    def replace(self, item: Item) -> None:
-        """Write a whole item over whatever is there."""
-        self._write(self.client.put_item, {"Item": item}, None, item)
-
     def delete(self, key: Key, condition: str, values: Mapping[str, Any]) -> None:
         """Delete an item. Raises ConditionFailed, also when there is none."""
         self._write(self.client.delete_item, {"Key": key, "ConditionExpression": condition}, values)

@@ -57,6 +57,19 @@ def test_what_kubernetes_says_of_a_job_that_waits_is_told_once_with_its_count(wo
     world.call("DELETE", f"/api/jobs/{job_id}")
 
 
+def test_what_happens_while_nobody_reads_is_caught_up_with_and_told_once(world: World) -> None:
+    job_id = world.python("import time; time.sleep(3); raise SystemExit(3)")
+    wait_for(lambda: reasons(world, job_id), lambda told: "Started" in told)
+    world.stack.kill("pump")
+    wait_for(lambda: (world.kubernetes_job(job_id)["status"] or {}).get("conditions"))
+    assert "BackoffLimitExceeded" not in reasons(world, job_id)
+    world.stack.start("pump")
+    assert world.ended(job_id)["reason"] == "ExitCode"
+    wait_for(lambda: is_quiet(world, job_id))
+    assert [(event["reason"], event["count"]) for event in world.events(job_id)].count(("Started", 1)) == 1
+    assert reasons(world, job_id).count("BackoffLimitExceeded") == 1
+
+
 def test_pages_of_events_are_the_list(world: World) -> None:
     job_id = world.python("pass")
     world.ended(job_id)

@@ -77,6 +77,12 @@ def test_what_happens_is_told_while_it_is_waited_for(seen: KubernetesCluster, sp
     assert reasons(space, [next(one for one in news if one.events)]) == ["Now"]
 
 
+def test_what_happens_is_told_until_the_time_is_over(seen: KubernetesCluster, space: Space) -> None:
+    begin = position(list(seen.happened(space.name, None, 1)))
+    threading.Timer(1.5, tell, (space, "Late")).start()
+    assert reasons(space, list(seen.happened(space.name, begin, 1.999))) == ["Late"]
+
+
 def test_a_position_goes_on_where_it_was_taken(seen: KubernetesCluster, space: Space) -> None:
     tell(space, "Before")
     begin = position(list(seen.happened(space.name, None, 1)))
