@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +105,9 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     if not embedded:
         if not Path(kubeconfig := os.environ.get("KUBECONFIG", "")).is_file():
             pytest.skip("KUBECONFIG names no file")
-        settings |= {"TRAINYARD_CLUSTER": "kubeconfig", "KUBECONFIG": kubeconfig, "TRAINYARD_INSTANCE": "e2e"}
+        # One Trainyard takes another of its name's Jobs for strays; a cluster may have several test runs.
+        instance = {"TRAINYARD_INSTANCE": f"e2e-{uuid.uuid4().hex[:8]}"}
+        settings |= {"TRAINYARD_CLUSTER": "kubeconfig", "KUBECONFIG": kubeconfig, **instance}
         settings |= {k: v for k, v in os.environ.items() if k == "TRAINYARD_NODE_LOGS"}
     stack = start_stack(tmp_path_factory.mktemp("e2e"), settings)
     try:
