@@ -118,9 +118,14 @@ def dry_run(request: web.Request) -> bool:
 
 def number(request: web.Request, name: str) -> int:
     text = request.query.get(name, "0")
-    if not text.isdigit():
+    if not is_number(text):
         raise ApiError(400, f'{name}: Invalid value: "{text}": must be a number of at least 0')
     return int(text)
+
+
+def is_number(text: str) -> bool:
+    """A whole one. Of more digits no time can be made."""
+    return text.isdecimal() and len(text) <= 10
 
 
 async def read_json(request: web.Request) -> Any:
@@ -154,9 +159,10 @@ async def delete_options(request: web.Request) -> DeleteOptions:
         words = 'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: '
         known = '"Foreground", "Background", "Orphan", "nil"'
         raise ApiError(422, f'{words}"{propagation}": supported values: {known}', "Invalid")
-    try:
-        seconds = None if grace is None else int(grace)
-    except (TypeError, ValueError) as error:
-        raise ApiError(400, f"gracePeriodSeconds: {error}") from error
+    if grace is not None and not is_number(str(grace).removeprefix("-")):
+        raise ApiError(400, f"gracePeriodSeconds: not a number of seconds: {grace}")
+    preconditions = body.get("preconditions")
+    if not isinstance(preconditions, dict | None):
+        raise ApiError(400, "preconditions: not an object")
     dry = bool(body.get("dryRun")) or dry_run(request)
-    return DeleteOptions(propagation, seconds, body.get("preconditions"), dry)
+    return DeleteOptions(propagation, None if grace is None else int(grace), preconditions, dry)

@@ -46,7 +46,6 @@ def check_fields(resource: Resource, obj: Obj) -> None:
     opening = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
     try:
         shown = {**({"spec": {}} if "spec" in model.model_fields else {}), **obj}
-        shown.pop("status", None)
         read = model.model_validate(shown)
     except ValidationError as error:
         raise _refusal(resource, obj, opening, error) from error

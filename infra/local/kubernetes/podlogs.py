@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
+from infra.local.kubernetes.asked import is_number
 from infra.local.kubernetes.errors import ApiError
 from infra.local.kubernetes.logs import LogReader, Options
 from infra.local.kubernetes.node import Node
@@ -92,7 +93,7 @@ def _count(request: web.Request, name: str) -> int | None:
     if text is None:
         return None
     least = 0 if name == "tailLines" else 1
-    if not text.lstrip("-").isdigit():
+    if not is_number(text.removeprefix("-")):
         raise ApiError(400, f'strconv.ParseInt: parsing "{text}": invalid syntax')
     if int(text) < least:
         raise _invalid(f"{name}: Invalid value: {text}: must be greater than or equal to {least}")

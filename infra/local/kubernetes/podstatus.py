@@ -147,5 +147,5 @@ def set_condition(status: Obj, new: Obj) -> None:
     conditions: dict[str, Obj] = {c["type"]: c for c in status.get("conditions") or []}
     old = conditions.get(new["type"])
     moment = old["lastTransitionTime"] if old and old["status"] == new["status"] else stamp(now())
-    conditions[new["type"]] = {"lastProbeTime": None, "lastTransitionTime": moment, **new}
+    conditions[new["type"]] = {"lastTransitionTime": moment, **new}
     status["conditions"] = list(conditions.values())

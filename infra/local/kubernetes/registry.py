@@ -95,6 +95,7 @@ class Registry:
         new = clone(old)
         if subresource == "status":
             new["status"] = obj.get("status", {})
+            check_fields(resource, new)
         else:
             new = self._merged(resource, obj, old)
             self._check(resource, new, old)

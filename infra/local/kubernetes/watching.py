@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
+from infra.local.kubernetes.asked import is_number
 from infra.local.kubernetes.errors import ApiError
 from infra.local.kubernetes.resources import Resource
 from infra.local.kubernetes.selection import Test
@@ -87,14 +88,14 @@ class Watch:
         text = self._request.query.get("resourceVersion", "")
         if text in ("", "0") or self._initial:
             return None
-        if not text.isdigit():
+        if not is_number(text):
             why = f'strconv.ParseUint: parsing "{text}": invalid syntax'
             raise ApiError(400, f'invalid resource version "{text}": {why}')
         return int(text)
 
     def _timeout(self) -> float:
         text = self._request.query.get("timeoutSeconds", "")
-        return float(text) if text.isdigit() and int(text) else DEFAULT_TIMEOUT
+        return float(text) if is_number(text) and int(text) else DEFAULT_TIMEOUT
 
     def _concerns(self, change: Change) -> bool:
         wanted = (self._resource, self._namespace or change.key.namespace)
