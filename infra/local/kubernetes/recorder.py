@@ -11,7 +11,7 @@ from infra.local.kubernetes.errors import ApiError
 from infra.local.kubernetes.registry import Registry
 from infra.local.kubernetes.resources import EVENTS
 from infra.local.kubernetes.store import Key, clone
-from infra.local.kubernetes.values import now, parse_time, stamp
+from infra.local.kubernetes.values import now, stamp
 
 Obj = dict[str, Any]
 KEPT = timedelta(hours=1)
@@ -58,10 +58,11 @@ class Recorder:
 
 
 def expire(registry: Registry) -> None:
-    oldest = now() - KEPT
+    """An hour after it was last written, whatever times it tells."""
+    oldest = stamp(now() - KEPT)
     for event in list(registry.store.each(EVENTS)):
         metadata = event["metadata"]
-        if parse_time(event.get("lastTimestamp") or metadata["creationTimestamp"]) < oldest:
+        if max(metadata["creationTimestamp"], event.get("lastTimestamp") or "") < oldest:
             registry.delete(EVENTS, metadata["namespace"], metadata["name"])
 
 

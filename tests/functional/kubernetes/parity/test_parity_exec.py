@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import subprocess
 from typing import Any
 
@@ -81,13 +82,14 @@ def test_a_terminal_is_a_real_one(space: Space, pod: str) -> None:
     def read_until(words: bytes) -> None:
         nonlocal seen
         while words not in seen:
+            assert select.select([ours], [], [], 30)[0], seen
             seen += os.read(ours, 1024)
 
     os.write(ours, b"tty; echo at=$((40+2))\n")
     read_until(b"at=42")
     assert b"/dev/pts/" in seen
-    os.write(ours, b"sleep 100\n")
-    read_until(b"sleep 100\r\n")
+    os.write(ours, b"echo sleeps=$((40+1)); sleep 100\n")
+    read_until(b"sleeps=41")
     os.write(ours, b"\x03")  # the terminal turns it into SIGINT
     os.write(ours, b"echo still=$((40+3)); exit 7\n")
     read_until(b"still=43")
