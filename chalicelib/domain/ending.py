@@ -95,6 +95,8 @@ def _waiting(observed: Workload) -> tuple[Reason, str]:
     if waiting:
         node = next((pod.node for pod in waiting if pod.node), None)
         return Reason.STARTING, f"its container starts on node {node}" if node else "waiting for a node"
+    if observed.pods:
+        return Reason.RUNNING, "its pods have ended; the cluster has yet to say how the job did"
     if observed.warning:
         return Reason.POD_CREATION_FAILED, observed.warning
     return Reason.SUBMITTED, "handed to the cluster; its pods are not created yet"

@@ -81,7 +81,7 @@ class Store:
             yield self._objects[key]
 
     def owned(self, uid: str) -> list[tuple[Key, Obj]]:
-        return [(key, self._objects[key]) for key in sorted(self._owned.get(uid, ()))]
+        return [(key, self._objects[key]) for key in sorted(self._owned.get(uid, ()), key=_row)]
 
     def put(self, key: Key, obj: Obj) -> Obj:
         """Write one object under a new version; an unchanged object keeps the version it has."""

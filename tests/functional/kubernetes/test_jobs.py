@@ -49,3 +49,16 @@ def test_restarts_in_the_same_pod_count_towards_the_limit(space: Space) -> None:
     pod = {"restartPolicy": "OnFailure"}
     space.run("again", "sh", "-c", "exit 1", spec={"backoffLimit": 1}, pod=pod)
     assert space.ended("again").reason == "BackoffLimitExceeded"
+
+
+def test_a_job_that_owns_more_than_pods_ends_too_and_takes_it_along(space: Space) -> None:
+    space.run("meets", "true", spec={"parallelism": 2, "completions": 2, "suspend": True})
+    job = space.job("meets")
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "meets", "uid": job.metadata.uid}
+    spec = {"clusterIP": "None", "selector": {"job-name": "meets"}}
+    service = {"metadata": {"name": "meets", "ownerReferences": [owner]}, "spec": spec}
+    space.core.create_namespaced_service(space.name, service)
+    space.batch.patch_namespaced_job("meets", space.name, {"spec": {"suspend": False}})
+    assert space.ended("meets").type == "Complete"
+    space.batch.delete_namespaced_job("meets", space.name, propagation_policy="Background")
+    wait_for(lambda: not space.core.list_namespaced_service(space.name).items)

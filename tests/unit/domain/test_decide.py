@@ -94,6 +94,7 @@ BAD_CONFIG = pod(waiting_reason="CreateContainerConfigError", waiting_message='s
     ("record", "seen", "status", "reason", "message"),
     [
         pytest.param(sent, workload(), P, "Submitted", "handed to the cluster", id="no pods yet"),
+        pytest.param(runs, workload(ended_pod(0)), R, "Running", "its pods have ended", id="all pods ended"),
         pytest.param(sent, workload(suspended=True), P, "Queued", "admit", id="its queue holds it back"),
         pytest.param(
             sent, workload(warning="exceeded quota"), P, "PodCreationFailed", "exceeded quota", id="quota"
