@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import select
+import signal
 import socket
 import termios
 from typing import Any
@@ -44,6 +45,9 @@ def main(directory: str, control: str, told: str) -> None:
     main, said = child.spawn({**run, "argv": asked["command"]}, (0, 1, 2), enter)
     status = _wait(main, container, cluster, wake)
     child.kill_tree(main)
+    # A shell's background jobs are the container's first process's by now.
+    for pid in procinfo.members(main):
+        child.send(pid, signal.SIGKILL)
     code = os.waitstatus_to_exitcode(status)
     result = {"failure": said} if said else {"exitCode": 128 - code if code < 0 else code}
     try:

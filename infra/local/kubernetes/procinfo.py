@@ -42,6 +42,19 @@ def descendants(pid: int) -> list[int]:
     return found[1:]
 
 
+def members(session: int) -> list[int]:
+    """The processes of a session, whoever their parents are. Empty where the system does not tell."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc") if os.path.isdir("/proc/self") else ()):
+        try:
+            with open(f"/proc/{name}/stat") as file:
+                if int(file.read().rpartition(")")[2].split()[3]) == session:
+                    found.append(int(name))
+        except OSError:
+            continue
+    return found
+
+
 def memory_of(pids: list[int], limit: int) -> int:
     """Bytes that the processes hold. Shared pages are split fairly, once the cheap sum is over the limit."""
     page = os.sysconf("SC_PAGE_SIZE")

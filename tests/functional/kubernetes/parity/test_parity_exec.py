@@ -123,6 +123,13 @@ def test_a_terminal_takes_the_size_it_is_told(space: Space, pod: str) -> None:
     assert session.returncode == 6
 
 
+def test_a_terminal_ends_with_its_shell_whatever_that_left_running(space: Space, pod: str) -> None:
+    """https://kubernetes.io/docs/tasks/debug/debug-application/get-shell-running-container/"""
+    session = connect(space, pod, "sh", "-c", "set -m; sleep 1000 & echo up; exit 3", tty=True)
+    session.run_forever(timeout=20)
+    assert session.returncode == 3
+
+
 def test_a_command_that_is_not_there_is_told(space: Space, pod: str) -> None:
     """https://kubernetes.io/docs/reference/kubectl/generated/kubectl_exec/"""
     code, _, err = execute(space, pod, "no-such-command")
