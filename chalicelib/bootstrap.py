@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from chalicelib.services.jobs import Jobs
     from chalicelib.services.logs import Logs
     from chalicelib.services.outbox import Outbox
-    from chalicelib.services.ports import Clusters, JobStore, Kick, LogArchive
+    from chalicelib.services.ports import Clusters, JobStore, Kick, LogArchive, Tickets
     from chalicelib.services.reconcile import Reconciler
     from chalicelib.services.submission import Submission
     from chalicelib.services.sync import Sync
+    from chalicelib.services.terminals import Redemption, Terminals
 
 # ruff: noqa: PLC0415 (what a function does not use, it does not import)
 
@@ -114,6 +115,25 @@ class Container:
 
         pace = Pace(shipping=timedelta(seconds=self.settings.log_shipping_seconds), sleep=self.sleep)
         return Logs(self.jobs, self.settings.pools, self.clusters, self.archive, self.clock, pace)
+
+    @cached_property
+    def tickets(self) -> Tickets:
+        from chalicelib.tickets import SignedTickets
+
+        return SignedTickets(self.settings.terminal_secret, self.clock, lambda: uuid.uuid4().hex)
+
+    @cached_property
+    def terminals(self) -> Terminals:
+        from chalicelib.services.terminals import Terminals
+
+        url = self.settings.terminal_url if self.settings.terminal_secret else ""
+        return Terminals(self.jobs, self.settings.pools, self.clusters, self.tickets, url)
+
+    @cached_property
+    def redemption(self) -> Redemption:
+        from chalicelib.services.terminals import Redemption
+
+        return Redemption(self.store, self.settings.pools, self.clusters, self.tickets, self.clock)
 
     @cached_property
     def tokens(self) -> TokenVerifier:

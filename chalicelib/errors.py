@@ -4,13 +4,15 @@ TrainyardError
 ├── InvalidRequest          the request itself is wrong; carries one FieldError per wrong field
 ├── PayloadTooLarge         the body is over the limit
 ├── UnsupportedMediaType    the body is not JSON
-├── NotAuthenticated        no token, or one that does not verify
+├── NotAuthenticated        no token, or one that does not verify; TicketInvalid, TicketExpired
 ├── Forbidden               the token's roles do not allow this
+├── OriginForbidden         a browser's page of another origin
 ├── NotFound                JobNotFound, PodNotFound
-├── Conflict                JobFinished, IdempotencyConflict
+├── Conflict                JobFinished, IdempotencyConflict, PodNotRunning, NoShell, TicketUsed
 ├── StaleRecord             the record changed since it was read: reload, decide again
-├── Retryable               StoreUnavailable, LogsUnavailable, FunctionUnavailable, ClusterUnavailable;
-│                           ClusterForbids, NamespaceMissing, PoolMissing: once an admin has mended it
+├── Retryable               StoreUnavailable, LogsUnavailable, FunctionUnavailable, ClusterUnavailable,
+│                           TerminalsBusy; ClusterForbids, NamespaceMissing, PoolMissing, TerminalsNotSetUp:
+│                           once an admin has mended it
 ├── StoreRejected           DynamoDB refuses the request for good
 └── ClusterRejected         Kubernetes refuses the object for good
 
@@ -79,6 +81,18 @@ class NotAuthenticated(TrainyardError):
     code = "Unauthorized"
 
 
+class TicketInvalid(NotAuthenticated):
+    """The terminal's ticket is not one of ours, or was changed."""
+
+    code = "TicketInvalid"
+
+
+class TicketExpired(NotAuthenticated):
+    """The terminal's ticket was not redeemed in time."""
+
+    code = "TicketExpired"
+
+
 class Forbidden(TrainyardError):
     """The caller's roles do not allow the action; `role` is the one that would."""
 
@@ -87,6 +101,16 @@ class Forbidden(TrainyardError):
     def __init__(self, role: str) -> None:
         super().__init__(f"this needs the role {role!r}")
         self.role = role
+
+
+class OriginForbidden(TrainyardError):
+    """A browser may not open terminals from a page of this origin."""
+
+    code = "OriginForbidden"
+
+    def __init__(self, origin: str) -> None:
+        super().__init__(f"terminals are not opened from {origin!r}")
+        self.origin = origin
 
 
 class NotFound(TrainyardError):
@@ -142,6 +166,34 @@ class IdempotencyConflict(Conflict):
         self.key = key
 
 
+class PodNotRunning(Conflict):
+    """The pod runs nothing that could be entered; `why` says what became of it."""
+
+    code = "PodNotRunning"
+
+    def __init__(self, pod: str, why: str) -> None:
+        super().__init__(f"pod {pod!r} is not running: {why}")
+        self.pod = pod
+        self.why = why
+
+
+class NoShell(Conflict):
+    """No shell could be started in the pod; `why` is the cluster's own word."""
+
+    code = "NoShell"
+
+    def __init__(self, pod: str, why: str) -> None:
+        super().__init__(f"no shell in pod {pod!r}: {why}")
+        self.pod = pod
+        self.why = why
+
+
+class TicketUsed(Conflict):
+    """The terminal's ticket was redeemed before."""
+
+    code = "TicketUsed"
+
+
 class StaleRecord(TrainyardError):
     """A conditional write lost its race: the record is newer than the one that was read, or gone."""
 
@@ -188,6 +240,18 @@ class NamespaceMissing(ClusterUnavailable):
     def __init__(self, namespace: str) -> None:
         super().__init__(f"namespace {namespace!r} does not exist in the cluster yet")
         self.namespace = namespace
+
+
+class TerminalsNotSetUp(Retryable):
+    """This deployment has no terminal relay."""
+
+    code = "TerminalsNotSetUp"
+
+
+class TerminalsBusy(Retryable):
+    """The relay has as many terminals open as it takes, or is shutting down."""
+
+    code = "TerminalsBusy"
 
 
 class StoreRejected(TrainyardError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import UnionType
 from typing import Any
 
@@ -20,7 +20,9 @@ DEFAULT_IMAGES = {
     "pytorch": "pytorch/pytorch:2.8.0-cuda12.8-cudnn9-runtime",
     "tensorflow": "tensorflow/tensorflow:2.20.0-gpu",
 }
+MIN_SECRET_CHARS = 32
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_WEBSOCKET_URL = re.compile(r"wss?://[^/?#\s]+(/[^?#\s]*)?")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _POOL_FIELDS: Mapping[str, type | UnionType] = {
     "cluster": str,
@@ -66,11 +68,13 @@ class Settings:
     log_group: str  # of CloudWatch Logs, that pods' logs are shipped to
     log_shipping_seconds: int  # that a pod's last lines may take to get there
     cluster_timeout_seconds: float  # at most 5: domain.decide.SUBMISSION_LASTS builds on it
+    terminal_url: str = ""  # ws://… or wss://… of the relay; empty: no terminals
+    terminal_secret: str = field(default="", repr=False)  # signs tickets; the relay has the same one
 
 
 def load(environ: Mapping[str, str]) -> Settings:
     """Read the settings out of `environ`. Raises InvalidSetting."""
-    read = _Reader(environ)
+    read = Reader(environ)
     clusters = read.clusters("CLUSTERS", {"default": {}})
     return Settings(
         instance=read.label("INSTANCE", "trainyard"),
@@ -93,10 +97,12 @@ def load(environ: Mapping[str, str]) -> Settings:
         log_group=read.text("LOG_GROUP", "/trainyard/jobs"),
         log_shipping_seconds=read.whole("LOG_SHIPPING_SECONDS", 30),
         cluster_timeout_seconds=read.seconds("CLUSTER_TIMEOUT_SECONDS", 5.0, most=5.0),
+        terminal_url=read.websocket_url("TERMINAL_URL"),
+        terminal_secret=read.secret("TERMINAL_SECRET"),
     )
 
 
-class _Reader:
+class Reader:
     """Reads and checks; a variable that is empty counts as not set."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -126,6 +132,19 @@ class _Reader:
         if not 0 < value <= most:
             raise InvalidSetting(f"TRAINYARD_{name}={text!r}: seconds above 0, at most {most:g}, are allowed")
         return value
+
+    def websocket_url(self, name: str) -> str:
+        """Without a slash at its end; empty where it is not set."""
+        text = self.text(name, "").rstrip("/")
+        if text and not _WEBSOCKET_URL.fullmatch(text):
+            raise InvalidSetting(f"TRAINYARD_{name}={text!r}: a ws:// or wss:// URL is allowed")
+        return text
+
+    def secret(self, name: str) -> str:
+        text = self.text(name, "")
+        if text and len(text) < MIN_SECRET_CHARS:
+            raise InvalidSetting(f"TRAINYARD_{name}: at least {MIN_SECRET_CHARS} characters are allowed")
+        return text
 
     def json(self, name: str, default: Mapping[str, Any]) -> Mapping[str, Any]:
         text = self.text(name, "")

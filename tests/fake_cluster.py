@@ -11,7 +11,7 @@ from chalicelib.domain.events import Event
 from chalicelib.domain.observed import Pod, Workload
 from chalicelib.domain.pools import Pool
 from chalicelib.errors import NamespaceMissing
-from chalicelib.services.ports import Happened
+from chalicelib.services.ports import ExecCall, Happened
 from tests.fake_logs import FakeLogs
 
 
@@ -67,6 +67,12 @@ class FakeCluster:
     def pods(self, namespace: str, job_id: str) -> Sequence[Pod]:
         del namespace
         return self.jobs[job_id].pods if job_id in self.jobs else ()
+
+    def pod(self, namespace: str, job_id: str, name: str) -> Pod | None:
+        return next((pod for pod in self.pods(namespace, job_id) if pod.name == name), None)
+
+    def exec_call(self, namespace: str, pod: str, command: Sequence[str], *, tty: bool) -> ExecCall:
+        raise NotImplementedError
 
     def happened(self, namespace: str | None, position: str | None, seconds: float) -> Iterator[Happened]:
         """A list is of two Events a page; a position is how many there were."""

@@ -97,3 +97,11 @@ def jobs_pod_logs(call: Call, job: str, pod: str) -> Response:
     if call.wants_events:
         return logs.events(call, page)
     return answer(success(data={"logs": "\n".join(logs.texts(page)), **logs.about(page)}))
+
+
+@bp.route(JOB + "/pods/{pod}/webterminal", methods=["GET"], authorizer=authorizer, content_types=ANY_TYPE)
+@endpoint
+def jobs_pod_terminal(call: Call, job: str, pod: str) -> Response:
+    call.nothing()
+    url = container().terminals.url(call.caller, job_id(job), pod_name(pod))
+    return answer(success(data={"webTerminalUrl": url}))

@@ -45,6 +45,12 @@ ERRORS: Mapping[str, tuple[str, str]] = {
     ),
     "Unauthorized": ("未认证或令牌无效", "The request has no valid token"),
     "Forbidden": ("权限不足，需要角色 {role}", "This needs the role {role}"),
+    "TicketInvalid": ("终端凭证无效", "The terminal's ticket is not valid"),
+    "TicketExpired": ("终端凭证已过期，请重新获取", "The terminal's ticket has expired; ask for a new one"),
+    "OriginForbidden": (
+        "不允许来自 {origin} 的页面打开终端",
+        "A page of {origin} may not open terminals",
+    ),
     "NotFound": ("资源不存在", "There is no such resource"),
     "JobNotFound": ("任务 {job_id} 不存在", "There is no job {job_id}"),
     "PodNotFound": ("任务没有名为 {pod} 的 Pod", "The job has no pod {pod}"),
@@ -53,6 +59,20 @@ ERRORS: Mapping[str, tuple[str, str]] = {
     "IdempotencyConflict": (
         "幂等键 {key} 已用于另一个请求，或其任务已被删除",
         "The idempotency key {key} belongs to another request, or its job has been deleted",
+    ),
+    "PodNotRunning": ("Pod {pod} 未在运行：{why}", "The pod {pod} is not running: {why}"),
+    "NoShell": ("Pod {pod} 中无法启动 shell：{why}", "No shell could be started in the pod {pod}: {why}"),
+    "TicketUsed": (
+        "终端凭证已被使用，请重新获取",
+        "The terminal's ticket has been used already; ask for a new one",
+    ),
+    "TerminalsNotSetUp": (
+        "此环境未启用 Web Terminal，请联系管理员",
+        "Web terminals are not set up here; ask an administrator",
+    ),
+    "TerminalsBusy": (
+        "打开的终端过多或服务正在重启，请稍后重试",
+        "Too many terminals are open, or the service restarts; try again",
     ),
     "StaleRecord": ("任务同时被修改，请重试", "The job was changed at the same time; try again"),
     "ServiceUnavailable": ("服务暂时不可用，请稍后重试", "The service is not available right now; try again"),

@@ -27,13 +27,19 @@ RETRY_AFTER_SECONDS = "5"
 STATUSES: Mapping[str, tuple[int, int]] = {
     "InvalidRequest": (400, 1),
     "Unauthorized": (401, 0),
+    "TicketInvalid": (401, 1),
+    "TicketExpired": (401, 2),
     "Forbidden": (403, 1),
+    "OriginForbidden": (403, 2),
     "NotFound": (404, 0),
     "JobNotFound": (404, 1),
     "PodNotFound": (404, 2),
     "Conflict": (409, 0),
     "JobFinished": (409, 1),
     "IdempotencyConflict": (409, 2),
+    "PodNotRunning": (409, 3),
+    "NoShell": (409, 4),
+    "TicketUsed": (409, 5),
     "PayloadTooLarge": (413, 1),
     "UnsupportedMediaType": (415, 1),
     "InternalError": (500, 0),
@@ -45,6 +51,8 @@ STATUSES: Mapping[str, tuple[int, int]] = {
     "NamespaceMissing": (503, 5),
     "PoolMissing": (503, 6),
     "LogsUnavailable": (503, 7),
+    "TerminalsNotSetUp": (503, 8),
+    "TerminalsBusy": (503, 9),
 }
 
 
@@ -81,10 +89,10 @@ def answering(bp: Blueprint, dialect: Dialect) -> Callable[[Handler], Handler]:
             try:
                 return handler(call, **path)
             except TrainyardError as error:
-                return _failed(error, dialect, call.language)
+                return failed(error, dialect, call.language)
             except Exception:
                 log.exception("unexpected error, request %s", bp.current_request.context.get("requestId"))
-                return _failed(TrainyardError(), dialect, call.language)
+                return failed(TrainyardError(), dialect, call.language)
 
         return view
 
@@ -99,17 +107,8 @@ def answer(body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str
     return Response(text, {"Content-Type": "application/json", **(headers or {})}, status)
 
 
-def no_content() -> Response:
-    """204. The empty string keeps Chalice from writing `null` after it."""
-    return Response("", {}, 204)
-
-
-def timestamp(moment: datetime | None) -> str | None:
-    """`2026-01-26T10:00:00Z`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
-
-
-def _failed(error: TrainyardError, dialect: Dialect, language: Language) -> Response:
+def failed(error: TrainyardError, dialect: Dialect, language: Language) -> Response:
+    """The error in the dialect's envelope."""
     codes = [getattr(kind, "code", "") for kind in type(error).__mro__]
     code = next(code for code in codes if code in STATUSES)
     status, small = STATUSES[code]
@@ -126,6 +125,16 @@ def _failed(error: TrainyardError, dialect: Dialect, language: Language) -> Resp
     message = error_text(code, language, values)
     failure = Failure(status, status * 100 + small, code, message, details)
     return answer(dialect.failure(failure), status, headers)
+
+
+def no_content() -> Response:
+    """204. The empty string keeps Chalice from writing `null` after it."""
+    return Response("", {}, 204)
+
+
+def timestamp(moment: datetime | None) -> str | None:
+    """`2026-01-26T10:00:00Z`."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
 
 
 def _detail(error: FieldError, language: Language) -> dict[str, Any]:

@@ -7,7 +7,9 @@ matters: kubeconfig, TLS, tokens and connection pools. `kubernetes` is imported 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import os
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -15,6 +17,7 @@ from urllib3 import BaseHTTPResponse, Retry
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from chalicelib.errors import ClusterForbids, ClusterRejected, ClusterUnavailable
+from chalicelib.services.ports import ExecCall
 
 PAGE_SIZE = 500
 
@@ -40,10 +43,15 @@ class KubernetesApi:
 
     @classmethod
     def from_kubeconfig(cls, path: str | None, context: str | None, timeout_seconds: float) -> KubernetesApi:
-        """Connect as the kubeconfig at `path` (None: the usual places) says."""
+        """Connect as the kubeconfig at `path` says; None: in a pod as its service account, else as the
+        kubeconfig in the usual places."""
         from kubernetes.client.api_client import ApiClient  # noqa: PLC0415 (slow: see the module's docstring)
         from kubernetes.client.configuration import Configuration  # noqa: PLC0415
-        from kubernetes.config import ConfigException, load_kube_config  # noqa: PLC0415
+        from kubernetes.config import (  # noqa: PLC0415
+            ConfigException,
+            load_incluster_config,
+            load_kube_config,
+        )
         from yaml import YAMLError  # noqa: PLC0415
 
         configuration = Configuration()
@@ -51,7 +59,10 @@ class KubernetesApi:
         # under way must be known by the timeout.
         configuration.retries = Retry(total=1, connect=0, read=1, redirect=0)
         try:
-            load_kube_config(path, context, client_configuration=configuration)  # type: ignore[no-untyped-call]
+            if path is None and context is None and _is_in_a_pod():
+                load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+            else:
+                load_kube_config(path, context, client_configuration=configuration)  # type: ignore[no-untyped-call]
         except (ConfigException, YAMLError, OSError, ValueError) as error:
             raise ClusterUnavailable(f"the kubeconfig cannot be used: {error}") from error
         return cls(ApiClient(configuration), timeout_seconds)
@@ -107,6 +118,24 @@ class KubernetesApi:
                 raise _error(int(said.get("code") or 500), json.dumps(said).encode())
             yield change
 
+    def exec_call(self, path: str, query: Sequence[tuple[str, str]]) -> ExecCall:
+        """What another client needs to open a WebSocket at `path` with our sign-in."""
+        settings = self._client.configuration
+        try:
+            _, url, headers, *_ = self._client.param_serialize(
+                "GET", path, query_params=list(query), auth_settings=["BearerToken"]
+            )
+            tls = _tls(settings) if url.startswith("https") else None
+        except (OSError, ValueError) as error:  # a certificate or a token that is not there
+            raise ClusterUnavailable(f"cannot sign in: {error}") from error
+        authorization = {name: text for name, text in headers.items() if name.lower() == "authorization"}
+        return ExecCall(
+            url=url.replace("http", "ws", 1),
+            headers=authorization,
+            tls=tls,
+            server_name=settings.tls_server_name,
+        )
+
     def _request(
         self, method: str, path: str, query: Mapping[str, Any] | None, body: Mapping[str, Any] | None = None
     ) -> bytes:
@@ -161,6 +190,19 @@ def _lines(response: BaseHTTPResponse) -> Iterator[bytes]:
                 yield from filter(None, lines)
     finally:
         response.close()
+
+
+def _is_in_a_pod() -> bool:
+    return "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ
+
+
+def _tls(settings: Any) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=settings.ssl_ca_cert)
+    if settings.cert_file:
+        context.load_cert_chain(settings.cert_file, settings.key_file)
+    if not settings.verify_ssl:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 def _object(data: bytes) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from chalicelib.cluster.changes import changes, is_ahead
 from chalicelib.cluster.podlogs import PodLogs
 from chalicelib.domain import labels
 from chalicelib.domain.events import Event
+from chalicelib.domain.manifest import CONTAINER
 from chalicelib.domain.observed import Pod, Workload
 from chalicelib.domain.pools import Pool
 from chalicelib.errors import (
@@ -21,7 +22,7 @@ from chalicelib.errors import (
     ClusterUnavailable,
     NamespaceMissing,
 )
-from chalicelib.services.ports import Happened
+from chalicelib.services.ports import ExecCall, Happened
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +87,20 @@ class KubernetesCluster:
         own = f"{labels.INSTANCE}={self._instance},{labels.JOB}={job_id}"
         found = self._api.items(f"/api/v1/namespaces/{namespace}/pods", _labelled(own))
         return observe.oldest_first(map(observe.pod, found))
+
+    def pod(self, namespace: str, job_id: str, name: str) -> Pod | None:
+        try:
+            found = self._api.get(f"/api/v1/namespaces/{namespace}/pods/{name}")
+        except NotFoundInCluster:
+            return None
+        own = found["metadata"].get("labels") or {}
+        return observe.pod(found) if self._is_ours(found) and own[labels.JOB] == job_id else None
+
+    def exec_call(self, namespace: str, pod: str, command: Sequence[str], *, tty: bool) -> ExecCall:
+        streams = ("stdin", "stdout", "tty") if tty else ("stdout", "stderr")
+        query = [("container", CONTAINER), *((stream, "true") for stream in streams)]
+        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/exec"
+        return self._api.exec_call(path, [*query, *(("command", word) for word in command)])
 
     def happened(self, namespace: str | None, position: str | None, seconds: float) -> Iterator[Happened]:
         path = f"/api/v1/namespaces/{namespace}/events" if namespace else "/api/v1/events"

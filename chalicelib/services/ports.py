@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from ssl import SSLContext
 from typing import Any, Protocol
 
 from chalicelib.domain.events import Event
@@ -97,6 +98,38 @@ class SharedPages(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """The right to open a terminal in a pod. `tenant` is the job's, `subject` who asked for it."""
+
+    subject: str
+    tenant: str
+    job_id: str
+    pod: str
+    pool: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A grant for one time."""
+
+    id: str
+    grant: Grant
+    expires_at: datetime
+
+
+class Tickets(Protocol):
+    """Writes tickets as texts that nobody can change or make up."""
+
+    def issue(self, grant: Grant) -> str:
+        """A new ticket; it lasts for a minute."""
+        ...
+
+    def read(self, text: str) -> Ticket:
+        """Raises TicketInvalid and TicketExpired."""
+        ...
+
+
 class JobStore(SharedPages, Protocol):
     """The records. Every write is conditional; a lost race raises StaleRecord, an outage StoreUnavailable."""
 
@@ -172,6 +205,12 @@ class JobStore(SharedPages, Protocol):
 
     def lease_is_free(self, name: str, now: datetime) -> bool: ...
 
+    def use_ticket(self, ticket: Ticket) -> bool:
+        """Take the ticket for good; False when somebody had it before."""
+        ...
+
+    def ticket_is_used(self, ticket: Ticket) -> bool: ...
+
 
 class LogWatch(Protocol):
     """Waits for a line behind a mark of one pod's log."""
@@ -232,6 +271,16 @@ class Happened:
     position: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecCall:
+    """How to call for a process in a pod: a WebSocket's URL, its headers and its TLS."""
+
+    url: str
+    headers: Mapping[str, str]
+    tls: SSLContext | None
+    server_name: str | None
+
+
 class Cluster(Protocol):
     """One Kubernetes. Raises ClusterUnavailable or a child of it (retry) and ClusterRejected (final)."""
 
@@ -255,6 +304,14 @@ class Cluster(Protocol):
 
     def pods(self, namespace: str, job_id: str) -> Sequence[Pod]:
         """One job's pods, live, oldest first."""
+        ...
+
+    def pod(self, namespace: str, job_id: str, name: str) -> Pod | None:
+        """One pod of the job, live; None when the job has no such pod."""
+        ...
+
+    def exec_call(self, namespace: str, pod: str, command: Sequence[str], *, tty: bool) -> ExecCall:
+        """What a WebSocket client needs to run `command` beside the training in its container."""
         ...
 
     @property

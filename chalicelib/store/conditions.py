@@ -24,6 +24,9 @@ LEASE_FREE_OR_OURS = "attribute_not_exists(pk) OR held_until <= :now OR holder =
 # A lease that was lost in the meantime is another's to give up.
 LEASE_OURS = "holder = :holder"
 
+# A ticket opens one terminal: of two who redeem it at the same time the second loses.
+TICKET_UNUSED = "attribute_not_exists(pk)"
+
 # A correction fits the counters that were read: any write since would have raised the version.
 COUNTER_UNCHANGED = "version = :expected"
 COUNTER_UNUSED = "attribute_not_exists(pk)"

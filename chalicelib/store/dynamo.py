@@ -15,12 +15,12 @@ from random import Random
 from chalicelib.domain.events import Event
 from chalicelib.domain.job import Job
 from chalicelib.errors import IdempotencyConflict, StaleRecord, StoreUnavailable
-from chalicelib.services.ports import EventPage, Idempotency, JobPage, ListQuery, SharedPage
+from chalicelib.services.ports import EventPage, Idempotency, JobPage, ListQuery, SharedPage, Ticket
 from chalicelib.store import conditions, queries
 from chalicelib.store.counters import Counters
 from chalicelib.store.events import Events
 from chalicelib.store.items import Item, from_item, to_item, to_time
-from chalicelib.store.keys import feed_key, idempotency_key, job_key, lease_key, page_key
+from chalicelib.store.keys import feed_key, idempotency_key, job_key, lease_key, page_key, ticket_key
 from chalicelib.store.recount import recount
 from chalicelib.store.table import ConditionFailed, DynamoClient, Table
 from chalicelib.store.transactions import Action, put, transact
@@ -28,6 +28,8 @@ from chalicelib.store.transactions import Action, put, transact
 log = logging.getLogger(__name__)
 
 MAX_SHARDS = 64  # a recount checks them all in one transaction, beside what it corrects
+
+TICKET_KEPT_SECONDS = 3600  # beyond its expiry: TTL may not remove it while any clock still takes it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,6 +196,23 @@ class DynamoStore:
 
     def share_page(self, name: str, content: bytes, until: datetime) -> None:
         self._table.put({**_page(name, until), "content": {"B": content}})
+
+    def use_ticket(self, ticket: Ticket) -> bool:
+        expires_at = int(ticket.expires_at.timestamp()) + TICKET_KEPT_SECONDS
+        item = {
+            **ticket_key(ticket.id),
+            "taker": {"S": f"{self._table.random.getrandbits(128):032x}"},
+            "expires_at": {"N": str(expires_at)},
+        }
+        try:
+            self._table.put(item, conditions.TICKET_UNUSED)
+        except ConditionFailed as error:
+            # It was us if the write that succeeded was our own, its answer lost.
+            return error.in_doubt and self._table.get(ticket_key(ticket.id)) == item
+        return True
+
+    def ticket_is_used(self, ticket: Ticket) -> bool:
+        return self._table.get(ticket_key(ticket.id)) is not None
 
     def _claim(self, job: Job, idempotency: Idempotency) -> builtins.list[Action]:
         now = int(self._clock().timestamp())

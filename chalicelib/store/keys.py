@@ -79,6 +79,10 @@ def feed_key(feed: str) -> Key:
     return _key(f"FEED#{feed}", "FEED")
 
 
+def ticket_key(ticket_id: str) -> Key:
+    return _key(f"TICKET#{ticket_id}", "TICKET")
+
+
 def counter_partition(tenant: str | None, shard: int) -> str:
     """A shard is a partition of its own, and holds the tenant's counters and all its workspaces'."""
     return f"COUNTS-{ALL}#{shard}" if tenant is None else f"COUNTS#{_part(tenant)}#{shard}"

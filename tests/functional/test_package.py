@@ -124,6 +124,19 @@ def test_the_stream_hands_over_just_the_records_that_need_the_outbox(resources: 
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
 
+def test_the_api_signs_tickets_with_a_generated_secret(resources: Mapping[str, Any]) -> None:
+    told = resources["APIHandler"]["Properties"]["Environment"]["Variables"]
+    assert told["TRAINYARD_TERMINAL_SECRET"] == {
+        "Fn::If": [
+            "TerminalsAreSetUp",
+            {"Fn::Sub": "{{resolve:secretsmanager:${TerminalSecret}}}"},
+            "",
+        ]
+    }
+    assert resources["TerminalSecret"]["Properties"]["GenerateSecretString"]["PasswordLength"] >= 32
+    assert "TRAINYARD_TERMINAL_SECRET" not in json.dumps(resources["Outbox"])
+
+
 def test_every_function_is_told_its_table_and_its_issuer(package: Path) -> None:
     template = yaml.safe_load((package / "sam.yaml").read_text())
     told = template["Globals"]["Function"]["Environment"]["Variables"]

@@ -17,6 +17,7 @@ from chalicelib.services.ports import Idempotency, ListQuery
 from chalicelib.store.keys import Scope
 from infra.local import ministack
 from infra.local.config import Local
+from tests.unit.store.claims import TICKET
 from tests.unit.store.support import START, Bench, a_job, deleted, moved
 from tests.unit.store.totals import spoil, total
 
@@ -145,3 +146,9 @@ def _images(bench: Bench, local: Local) -> list[dict[str, Any]]:
             images += [record["dynamodb"]["NewImage"] for record in answer["Records"]]
             iterator = answer.get("NextShardIterator") if answer["Records"] else None
     return images
+
+
+def test_of_many_who_redeem_a_ticket_at_once_one_gets_it(bench: Bench) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        won = list(threads.map(lambda _: bench.store.use_ticket(TICKET), range(8)))
+    assert sorted(won) == [False] * 7 + [True]

@@ -18,6 +18,12 @@ from tests.unit.api.fakes import Api, FakeStore, FakeTokens
 
 POOLS = '{"default": {"cluster": "default", "queues": ["normal", "urgent"]}, "spare": {"cluster": "default"}}'
 
+SETTINGS = {
+    "TRAINYARD_POOLS": POOLS,
+    "TRAINYARD_TERMINAL_URL": "ws://localhost:8080/",
+    "TRAINYARD_TERMINAL_SECRET": "s" * 32,
+}
+
 
 @dataclass
 class Clock:
@@ -42,18 +48,19 @@ class World:
     store: FakeStore
     cluster: FakeCluster
     clock: Clock
+    container: bootstrap.Container
 
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    container: Any = bootstrap.Container(load({"TRAINYARD_POOLS": POOLS}))
+    container: Any = bootstrap.Container(load(SETTINGS))
     clock = Clock()
     container.clock, container.sleep = clock, clock.sleep
     container.store, container.clusters = FakeStore(), FakeCluster()
     container.archive = container.clusters.printed.archive
     container.tokens = cast(Any, FakeTokens())
     with bootstrap.use(container):
-        yield World(Api(app), container.store, container.clusters, clock)
+        yield World(Api(app), container.store, container.clusters, clock, container)
 
 
 @pytest.fixture

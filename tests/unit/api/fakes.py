@@ -15,7 +15,7 @@ from chalicelib.domain.events import Event
 from chalicelib.domain.job import Job, JobSummary
 from chalicelib.errors import IdempotencyConflict, NotAuthenticated, StaleRecord
 from chalicelib.services.caller import Caller, Role
-from chalicelib.services.ports import EventPage, Idempotency, JobPage, ListQuery
+from chalicelib.services.ports import EventPage, Idempotency, JobPage, ListQuery, Ticket
 
 
 @dataclass
@@ -102,6 +102,12 @@ class FakeStore:
         raise NotImplementedError
 
     def lease_is_free(self, name: str, now: datetime) -> bool:
+        raise NotImplementedError
+
+    def use_ticket(self, ticket: Ticket) -> bool:
+        raise NotImplementedError
+
+    def ticket_is_used(self, ticket: Ticket) -> bool:
         raise NotImplementedError
 
     def _check(self) -> None:

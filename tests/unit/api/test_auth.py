@@ -84,7 +84,7 @@ def test_the_caller_is_rebuilt_from_the_authorizers_context() -> None:
 
 def test_every_route_is_guarded() -> None:
     entries = [entry for methods in app.routes.values() for entry in methods.values()]
-    assert len(entries) == 14
+    assert len(entries) == 15
     assert all(entry.authorizer is authorizer for entry in entries)
 
 
@@ -102,6 +102,7 @@ def test_the_routes_are_those_of_the_contracts() -> None:
         "/api/jobs/{job}/events": {"GET"},
         "/api/jobs/{job}/pods": {"GET"},
         "/api/jobs/{job}/pods/{pod}/logs": {"GET"},
+        "/api/jobs/{job}/pods/{pod}/webterminal": {"GET"},
     }
 
 

@@ -1,4 +1,4 @@
-"""How idempotency keys and leases behave, on whatever DynamoDB the fixture `bench` stands on."""
+"""How idempotency keys, leases and tickets behave, on whatever DynamoDB the fixture `bench` stands on."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import pytest
 
 from chalicelib.domain.states import Status
 from chalicelib.errors import IdempotencyConflict
-from chalicelib.services.ports import Idempotency, ListQuery
-from chalicelib.store.keys import idempotency_key
+from chalicelib.services.ports import Grant, Idempotency, ListQuery, Ticket
+from chalicelib.store.keys import idempotency_key, ticket_key
 from tests.unit.store.support import START, Bench, a_job, deleted, moved
 
 EVERYTHING = ListQuery(tenant=None)
 KEY = Idempotency(key="a key", fingerprint="f1")
+GRANT = Grant(subject="ada", tenant="acme", job_id="job-1", pod="job-1-a", pool="default")
+TICKET = Ticket("t1", GRANT, START + timedelta(seconds=60))
 
 
 def test_a_repeat_with_the_same_key_and_request_gives_the_original_job(bench: Bench) -> None:
@@ -117,3 +119,18 @@ def test_a_lease_is_given_up_by_its_holder_only(bench: Bench) -> None:
 def test_leases_of_other_names_are_others(bench: Bench) -> None:
     assert bench.store.acquire_lease("sync", "a", START, timedelta(seconds=20))
     assert bench.store.acquire_lease("sweep", "b", START, timedelta(seconds=20))
+
+
+def test_a_ticket_is_used_once(bench: Bench) -> None:
+    assert not bench.store.ticket_is_used(TICKET)
+    assert bench.store.use_ticket(TICKET)
+    assert bench.store.ticket_is_used(TICKET)
+    assert not bench.store.use_ticket(TICKET)
+    assert bench.store.use_ticket(replace(TICKET, id="t2"))
+
+
+def test_a_used_ticket_is_remembered_until_no_clock_takes_it_any_more(bench: Bench) -> None:
+    bench.store.use_ticket(TICKET)
+    item = bench.item(ticket_key("t1"))
+    assert item is not None
+    assert int(item["expires_at"]["N"]) >= TICKET.expires_at.timestamp() + 600

@@ -16,6 +16,7 @@ from chalicelib.errors import StaleRecord, StoreRejected, StoreUnavailable
 from chalicelib.services.ports import Idempotency, ListQuery
 from chalicelib.store.dynamo import DynamoStore, StoreOptions
 from chalicelib.store.table import ATTEMPTS, BACKOFF_LIMIT_SECONDS
+from tests.unit.store.claims import TICKET
 from tests.unit.store.events import JOB_ID, an_event
 from tests.unit.store.support import START, Bench, a_job, cancelled, client_error, deleted, moved
 
@@ -144,6 +145,18 @@ def test_a_save_whose_success_went_unheard_succeeds(
     assert _total(bench, status) == 1
 
 
+def test_a_ticket_whose_use_went_unheard_is_ours(bench: Bench) -> None:
+    bench.spy.fail("put_item", client_error("ConditionalCheckFailedException", retries=1), carried_out=True)
+    assert bench.store.use_ticket(TICKET)
+    assert not bench.store.use_ticket(TICKET)
+
+
+def test_a_ticket_in_doubt_that_another_used_is_theirs(bench: Bench) -> None:
+    bench.store.use_ticket(TICKET)
+    bench.spy.fail("put_item", client_error("ConditionalCheckFailedException", retries=1))
+    assert not bench.store.use_ticket(TICKET)
+
+
 def test_a_save_in_doubt_that_finds_another_write_is_stale(bench: Bench) -> None:
     job = bench.store.create(a_job())
     theirs = moved(job, Status.PENDING, message="theirs")
@@ -215,6 +228,8 @@ CALLS: dict[str, Callable[[DynamoStore], Any]] = {
     "filtered list": lambda store: store.list(ListQuery(tenant="acme", pool="p")),
     "unsettled": lambda store: list(store.unsettled()),
     "has_unsettled": lambda store: store.has_unsettled(),
+    "use_ticket": lambda store: store.use_ticket(TICKET),
+    "ticket_is_used": lambda store: store.ticket_is_used(TICKET),
     "add_event": lambda store: store.add_event(JOB_ID, an_event()),
     "feed_position": lambda store: store.feed_position("a#*"),
     "save_feed_position": lambda store: store.save_feed_position("a#*", "1"),
