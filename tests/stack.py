@@ -64,7 +64,7 @@ class RunningStack:
 
 def start_stack(home: Path, environ: Mapping[str, str] | None = None) -> RunningStack:
     """A stack with its data in `home`, on free ports; `environ` adds settings (`TRAINYARD_…`)."""
-    ports = free_ports(3)
+    ports = free_ports(4)
     clean = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
     if python := os.environ.get("TRAINYARD_MINISTACK_PYTHON"):
         clean["TRAINYARD_MINISTACK_PYTHON"] = python
@@ -73,6 +73,7 @@ def start_stack(home: Path, environ: Mapping[str, str] | None = None) -> Running
         "TRAINYARD_PORT": str(ports[0]),
         "TRAINYARD_AWS_PORT": str(ports[1]),
         "TRAINYARD_KUBERNETES_PORT": str(ports[2]),
+        "TRAINYARD_TERMINAL_PORT": str(ports[3]),
         **(environ or {}),
     }
     running = RunningStack(config.load(settings), settings)

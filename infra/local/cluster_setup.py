@@ -17,7 +17,8 @@ from chalicelib.settings import Settings
 from infra.local.config import REPO, Local
 
 PRIORITY_CLASSES = REPO / "infra" / "kubernetes" / "priority-classes.yaml"
-ROLE = REPO / "infra" / "kubernetes" / "rbac.yaml"
+ROLES = (REPO / "infra" / "kubernetes" / "rbac.yaml", REPO / "infra" / "kubernetes" / "terminal.yaml")
+ROLE_KINDS = ("ClusterRole", "ClusterRoleBinding")
 KNOWN_SECONDS = 300.0
 # A cluster that does not answer may take its whole timeout to say so; the outbox is not to wait each time.
 REST_SECONDS = 10.0
@@ -115,18 +116,18 @@ def as_admin(local: Local, timeout_seconds: float) -> Callable[[Mapping[str, str
 
 
 def grant_role(connect: Callable[[], Api]) -> None:
-    """Apply infra/kubernetes/rbac.yaml, also over an older one. A cluster that does not answer keeps the role
-    that it was given when it first did."""
+    """Apply the roles of the functions and of the terminal relay, also over older ones. A cluster that does
+    not answer keeps the roles that it was given when it first did."""
     try:
         api = connect()
-        for body in _documents(ROLE):
+        for body in (body for file in ROLES for body in _documents(file) if body["kind"] in ROLE_KINDS):
             path = f"/apis/{body['apiVersion']}/{body['kind'].lower()}s"
             try:
                 api.create(path, body)
             except AlreadyExists:
                 api.patch(f"{path}/{body['metadata']['name']}", body)
     except (ClusterUnavailable, ClusterRejected) as error:
-        log.warning("the role of %s was not applied: %s", ROLE.name, error)
+        log.warning("the roles were not applied: %s", error)
 
 
 def _documents(file: Path) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ ISSUER = "trainyard-local"
 AUDIENCE = "trainyard"
 DEFAULT_TENANT = "demo"
 SERVICE_USER = "trainyard"  # and its group
+TERMINAL_USER = "trainyard-terminal"  # the relay's, and its group
 LOG_GROUP = "/trainyard/jobs"
 
 
@@ -38,6 +39,7 @@ class Local:
     port: int
     aws_port: int
     kubernetes_port: int
+    terminal_port: int
     given_kubeconfig: str | None  # somebody's own cluster; None: the embedded one
     node_cpu: str
     node_memory: str
@@ -54,6 +56,10 @@ class Local:
         return f"http://{HOST}:{self.aws_port}"
 
     @property
+    def terminal_url(self) -> str:
+        return f"ws://localhost:{self.terminal_port}"
+
+    @property
     def embedded_cluster(self) -> bool:
         return self.given_kubeconfig is None
 
@@ -66,6 +72,11 @@ class Local:
         """What Trainyard's own functions sign in with: on the embedded cluster as the user `trainyard`, who
         may do what infra/kubernetes/rbac.yaml allows and no more."""
         return self.given_kubeconfig or str(self.kubernetes_state / f"kubeconfig-{SERVICE_USER}")
+
+    @property
+    def terminal_kubeconfig(self) -> str:
+        """What the terminal relay signs in with: it may exec into pods, which nobody else may."""
+        return self.given_kubeconfig or str(self.kubernetes_state / f"kubeconfig-{TERMINAL_USER}")
 
     @property
     def kubernetes_state(self) -> Path:
@@ -121,6 +132,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Local:
         port=_port(environ, "TRAINYARD_PORT", 8000),
         aws_port=_port(environ, "TRAINYARD_AWS_PORT", 4566),
         kubernetes_port=_port(environ, "TRAINYARD_KUBERNETES_PORT", 6443),
+        terminal_port=_port(environ, "TRAINYARD_TERMINAL_PORT", 8080),
         given_kubeconfig=kubeconfig,
         node_cpu=environ.get("TRAINYARD_NODE_CPU") or "32",
         node_memory=environ.get("TRAINYARD_NODE_MEMORY") or "128Gi",
@@ -131,11 +143,13 @@ def load(environ: Mapping[str, str] = os.environ) -> Local:
         ),
         node_logs=_node_logs(environ) if kubeconfig else home / "kubernetes" / "log" / "pods",
     )
-    ports = [local.port, local.aws_port] + ([local.kubernetes_port] if local.embedded_cluster else [])
+    ports = [local.port, local.aws_port, local.terminal_port]
+    if local.embedded_cluster:
+        ports.append(local.kubernetes_port)
     if len(set(ports)) < len(ports):
         raise BadConfig(
-            "TRAINYARD_PORT, TRAINYARD_AWS_PORT and TRAINYARD_KUBERNETES_PORT must differ; "
-            f"they are {', '.join(map(str, ports))}"
+            "TRAINYARD_PORT, TRAINYARD_AWS_PORT, TRAINYARD_TERMINAL_PORT and TRAINYARD_KUBERNETES_PORT must "
+            f"differ; they are {', '.join(map(str, ports))}"
         )
     return local
 
@@ -170,6 +184,8 @@ def service_environment(
         "TRAINYARD_PORT": str(local.port),
         "TRAINYARD_AWS_PORT": str(local.aws_port),
         "TRAINYARD_KUBERNETES_PORT": str(local.kubernetes_port),
+        "TRAINYARD_TERMINAL_PORT": str(local.terminal_port),
+        "TRAINYARD_TERMINAL_URL": local.terminal_url,
         "TRAINYARD_CLUSTER": "embedded" if local.embedded_cluster else "kubeconfig",
         "KUBECONFIG": local.kubeconfig,
         "TRAINYARD_JOBS_TABLE": jobs_table,
@@ -183,6 +199,22 @@ def service_environment(
         "TRAINYARD_LOG_SHIPPING_SECONDS": kept.get("TRAINYARD_LOG_SHIPPING_SECONDS") or "5",
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def terminal_environment(
+    local: Local, service: Mapping[str, str], environ: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """What the terminal relay is told beside what the API is: its own sign-in, and the pages it serves."""
+    own = json.dumps({"default": {"kubeconfig": local.terminal_kubeconfig}})
+    origins = [f"http://{host}:{local.terminal_port}" for host in ("localhost", HOST)]
+    return (
+        {"TRAINYARD_TERMINAL_ORIGINS": ",".join(origins)}
+        | dict(service)
+        | {
+            "TRAINYARD_CLUSTERS": environ.get("TRAINYARD_CLUSTERS") or own,
+            "TRAINYARD_TERMINAL_HOST": HOST,
+        }
+    )
 
 
 def image_path() -> str:

@@ -135,7 +135,7 @@ def _stack(screen: Screen) -> Iterator[Local]:
         screen.say(f"using the stack at {running.url}")
         yield running
         return
-    ports = _free_ports(3)
+    ports = _free_ports(4)
     local = replace(
         usual,
         home=usual.home / "demo",
@@ -143,6 +143,7 @@ def _stack(screen: Screen) -> Iterator[Local]:
         port=ports[0],
         aws_port=ports[1],
         kubernetes_port=ports[2],
+        terminal_port=ports[3],
     )
     stack.down(local, say=_hush)  # one that a killed demo left behind
     shutil.rmtree(local.home, ignore_errors=True)

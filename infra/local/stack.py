@@ -26,9 +26,16 @@ from infra.local.processes import Component
 UP_TOKEN_TTL_SECONDS = 24 * 3600
 # What writes stops first, what is written to last: the outbox is read to its end before its stream is lost,
 # and the logs of what the cluster ended last are shipped.
-STOP_ORDER = ("gateway", "pump", "kubernetes", "shipper", "ministack")
+STOP_ORDER = ("gateway", "terminal", "pump", "kubernetes", "shipper", "ministack")
 Say = Callable[[str], None]
-STOP_SECONDS = {"ministack": 60.0, "shipper": 30.0, "kubernetes": 60.0, "pump": 30.0, "gateway": 10.0}
+STOP_SECONDS = {
+    "ministack": 60.0,
+    "shipper": 30.0,
+    "kubernetes": 60.0,
+    "pump": 30.0,
+    "terminal": 30.0,
+    "gateway": 10.0,
+}
 
 
 def tell(text: str) -> None:
@@ -129,6 +136,7 @@ def _kubernetes(local: Local, environ: Mapping[str, str]) -> Component:
         *("--volumes", str(local.volumes)),
         *("--image-path", config.image_path()),
         *("--user", f"{config.SERVICE_USER}={config.SERVICE_USER}"),
+        *("--user", f"{config.TERMINAL_USER}={config.TERMINAL_USER}"),
     ]
     if grace := environ.get("TRAINYARD_ORPHAN_GRACE_SECONDS"):
         argv += ["--orphan-grace", grace]
@@ -147,6 +155,7 @@ def _kubernetes(local: Local, environ: Mapping[str, str]) -> Component:
 
 def _services(local: Local, environ: Mapping[str, str], jobs_table: str) -> list[Component]:
     env = config.service_environment(local, jobs_table, environ)
+    env["TRAINYARD_TERMINAL_SECRET"] = tokens.terminal_secret(local)
     services = [
         Component(
             name="gateway",
@@ -167,6 +176,14 @@ def _services(local: Local, environ: Mapping[str, str], jobs_table: str) -> list
             argv=(sys.executable, "-m", "infra.local.log_shipper"),
             env=env,
             is_ready=lambda: _said_ready(local, "shipper"),
+        ),
+        Component(
+            name="terminal",
+            argv=(sys.executable, "-m", "infra.terminal"),
+            env=config.terminal_environment(local, env, environ),
+            is_ready=lambda: _said_ready(local, "terminal"),
+            port=local.terminal_port,
+            port_variable="TRAINYARD_TERMINAL_PORT",
         ),
     ]
     return [service for service in services if service.name in _names(local)]

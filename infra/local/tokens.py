@@ -63,6 +63,15 @@ def ensure_keys(local: Local) -> None:
     _key(local)
 
 
+def terminal_secret(local: Local) -> str:
+    """What signs the tickets of terminals; made at the first call."""
+    file = local.keys / "terminal-secret"
+    local.keys.mkdir(parents=True, exist_ok=True)
+    if not file.exists():
+        _publish_once(file, secrets.token_urlsafe(48).encode())
+    return file.read_text()
+
+
 def _key(local: Local) -> tuple[ec.EllipticCurvePrivateKey, str]:
     file = local.keys / "private.pem"
     local.keys.mkdir(parents=True, exist_ok=True)

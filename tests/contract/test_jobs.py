@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from tests.contract.documents import Endpoint, differences, endpoint, endpoints
 
 JOBS = "/api/jobs"
 JOB = JOBS + "/{jobId}"
-TERMINAL = ("GET", JOB + "/pods/{podName}/webterminal")  # a later step
+TERMINAL = JOB + "/pods/{podName}/webterminal"
 # A detail, its config, a list's items and events say more than the document.
 OPEN = {".data", ".data.config", ".data.jobs[]", ".data.events[]"}
 
@@ -42,7 +43,7 @@ def fresh(stack: Stack) -> str:
     return str(stack.call("POST", JOBS + "/create", example(stack)).json()["data"]["jobId"])
 
 
-def test_every_endpoint_of_the_document_but_the_terminal_is_replayed_here() -> None:
+def test_every_endpoint_of_the_document_is_replayed_here() -> None:
     assert [(each.method, each.path) for each in endpoints("jobs")] == [
         ("POST", JOBS),
         ("GET", JOB),
@@ -51,7 +52,7 @@ def test_every_endpoint_of_the_document_but_the_terminal_is_replayed_here() -> N
         ("DELETE", JOB),
         ("GET", JOB + "/events"),
         ("GET", JOB + "/pods/{podName}/logs"),
-        TERMINAL,
+        ("GET", TERMINAL),
     ]
 
 
@@ -152,6 +153,16 @@ def test_pod_logs(stack: Stack, job: str, query: str) -> None:
     answer = stack.call("GET", f"{JOBS}/{job}/pods/{pod}/logs{query}")
     data = check(of("GET", JOB + "/pods/{podName}/logs"), answer, open_paths={".data"})
     assert "Epoch" in data["logs"]
+
+
+def test_web_terminal(stack: Stack) -> None:
+    request = {"jobName": "entered", "image": "registry/image:tag", "command": ["sleep", "600"]}
+    path = f"{JOBS}/{stack.call('POST', JOBS + '/create', request).json()['data']['jobId']}"
+    found = stack.wait("pod", path, lambda answer: answer["data"]["status"] == "Running")
+    answer = stack.call("GET", f"{path}/pods/{found['data']['pods'][0]}/webterminal")
+    data = check(of("GET", TERMINAL), answer, open_paths=set())
+    assert re.fullmatch(r"wss?://[^/]+/webterminal/[^/]+", data["webTerminalUrl"])
+    stack.call("POST", path + "/stop")
 
 
 def test_another_tenants_job_is_not_there(stack: Stack, job: str) -> None:

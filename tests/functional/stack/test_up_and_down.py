@@ -18,7 +18,7 @@ from infra.local import ministack, processes
 from infra.local.config import HOST, REPO
 from tests.stack import RunningStack, free_ports
 
-COMPONENTS = ["ministack", "shipper", "kubernetes", "pump", "gateway"]
+COMPONENTS = ["ministack", "shipper", "kubernetes", "pump", "terminal", "gateway"]
 PRINTED = [
     "TRAINYARD_URL",
     "TRAINYARD_TOKEN",
@@ -105,7 +105,8 @@ def test_the_printed_token_opens_the_api(stack: RunningStack) -> None:
 
 
 def test_every_server_listens_on_this_machine_only(stack: RunningStack) -> None:
-    ports = {stack.local.port, stack.local.aws_port, stack.local.kubernetes_port}
+    local = stack.local
+    ports = {local.port, local.aws_port, local.kubernetes_port, local.terminal_port}
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     addresses = {
         fields[1].split(":")[0]
@@ -173,7 +174,7 @@ def test_a_hundred_records_are_there_after_down_and_up(stack: RunningStack) -> N
     for number in range(100):
         item = {"pk": {"S": f"TEST#{number}"}, "sk": {"S": "TEST"}, "id": {"S": f"test-{number}"}}
         dynamodb.put_item(TableName=table, Item=item | {"list_tenant": {"S": "kept"}})
-    assert stack.stop() == ["gateway", "pump", "kubernetes", "shipper", "ministack"]
+    assert stack.stop() == ["gateway", "terminal", "pump", "kubernetes", "shipper", "ministack"]
     stack.start()
     found = dynamodb.query(
         TableName=table,
@@ -199,7 +200,7 @@ def test_down_leaves_no_process_and_a_second_down_has_nothing_to_do(stack: Runni
 
 
 def test_a_taken_port_is_named_before_anything_is_started(home: Path) -> None:
-    ports = free_ports(3)
+    ports = free_ports(4)
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("TRAINYARD_", "AWS_", "KUBECONFIG"))}
     with socket.socket() as taken:
         taken.bind((HOST, 0))
@@ -213,6 +214,7 @@ def test_a_taken_port_is_named_before_anything_is_started(home: Path) -> None:
                 "TRAINYARD_PORT": str(port),
                 "TRAINYARD_AWS_PORT": str(ports[1]),
                 "TRAINYARD_KUBERNETES_PORT": str(ports[2]),
+                "TRAINYARD_TERMINAL_PORT": str(ports[3]),
             },
             cwd=REPO,
             capture_output=True,
@@ -227,7 +229,7 @@ def test_a_taken_port_is_named_before_anything_is_started(home: Path) -> None:
 
 
 def test_a_component_that_does_not_start_shows_its_log_and_stops_the_rest(home: Path) -> None:
-    ports = free_ports(3)
+    ports = free_ports(4)
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("TRAINYARD_", "AWS_", "KUBECONFIG"))}
     said = subprocess.run(
         [sys.executable, "-m", "infra.local.stack", "up"],
@@ -237,6 +239,7 @@ def test_a_component_that_does_not_start_shows_its_log_and_stops_the_rest(home: 
             "TRAINYARD_PORT": str(ports[0]),
             "TRAINYARD_AWS_PORT": str(ports[1]),
             "TRAINYARD_KUBERNETES_PORT": str(ports[2]),
+            "TRAINYARD_TERMINAL_PORT": str(ports[3]),
             "TRAINYARD_POOLS": "{not json",
         },
         cwd=REPO,

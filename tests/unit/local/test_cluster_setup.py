@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+import yaml
 
 from chalicelib.cluster.api import AlreadyExists
 from chalicelib.errors import ClusterRejected, ClusterUnavailable
 from chalicelib.settings import Settings, load
-from infra.local.cluster_setup import KNOWN_SECONDS, REST_SECONDS, ClusterSetup, grant_role
+from infra.local.cluster_setup import KNOWN_SECONDS, REST_SECONDS, ROLES, ClusterSetup, grant_role
 
 POOLS = {
     "default": {"cluster": "home"},
@@ -148,12 +149,22 @@ def test_what_is_no_new_job_makes_nothing(world: World, image: Any) -> None:
     assert world.home.namespaces == []
 
 
-def test_the_role_is_granted_and_an_older_one_brought_up_to_date() -> None:
+def test_the_roles_are_granted_and_older_ones_brought_up_to_date() -> None:
     cluster = FakeCluster()
     grant_role(lambda: cluster)
     assert cluster.patched == []
     grant_role(lambda: cluster)
-    assert cluster.patched == ["ClusterRole", "ClusterRoleBinding"]
+    assert cluster.patched == ["ClusterRole", "ClusterRoleBinding"] * 2
+
+
+def test_only_the_relay_may_exec_into_pods() -> None:
+    rules = {
+        body["metadata"]["name"]: {resource for rule in body["rules"] for resource in rule["resources"]}
+        for file in ROLES
+        for body in yaml.safe_load_all(file.read_text())
+        if body and body["kind"] == "ClusterRole"
+    }
+    assert [name for name, resources in rules.items() if "pods/exec" in resources] == ["trainyard-terminal"]
 
 
 def test_a_cluster_that_does_not_answer_keeps_the_role_it_has() -> None:

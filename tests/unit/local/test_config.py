@@ -15,6 +15,7 @@ from infra.local.config import BadConfig
 def test_everything_has_a_default() -> None:
     local = config.load({})
     assert (local.port, local.aws_port, local.kubernetes_port) == (8000, 4566, 6443)
+    assert local.terminal_url == "ws://localhost:8080"
     assert local.home == config.REPO / ".trainyard"
     assert local.embedded_cluster
 
@@ -26,6 +27,7 @@ def test_everything_has_a_default() -> None:
         ({"TRAINYARD_PORT": "0"}, "TRAINYARD_PORT='0'"),
         ({"TRAINYARD_AWS_PORT": "65536"}, "TRAINYARD_AWS_PORT='65536'"),
         ({"TRAINYARD_PORT": "4566"}, "must differ"),
+        ({"TRAINYARD_TERMINAL_PORT": "8000"}, "must differ"),
         ({"TRAINYARD_CLUSTER": "eks"}, "'embedded' or 'kubeconfig'"),
         ({"TRAINYARD_CLUSTER": "kubeconfig", "KUBECONFIG": "/nowhere/config"}, "no file /nowhere/config"),
     ],
