@@ -16,7 +16,7 @@ from chalicelib.api import fields
 from chalicelib.api.requests import Call
 from chalicelib.bootstrap import container
 from chalicelib.domain.log_cursor import BadCursor, Cursor, Read, decode, encode
-from chalicelib.domain.logs import Stamped, advance, escaped_size, rfc3339
+from chalicelib.domain.logs import Stamped, advance, rfc3339
 from chalicelib.domain.manifest import CONTAINER
 from chalicelib.errors import FieldError, InvalidRequest
 from chalicelib.services.job_log import ANSWER_BYTES, Page
@@ -89,13 +89,14 @@ def _events(page: Page) -> Iterator[str]:
     yield f"retry: {RETRY_MILLISECONDS}\n\n"
     room = ANSWER_BYTES
     cursor = page.begin
-    for left, line in zip(range(len(page.lines) - 1, -1, -1), page.lines, strict=True):
+    last = len(page.lines) - 1
+    for index, line in enumerate(page.lines):
         stamped = Stamped(line.time, line.text)
         cursor = cursor.moved(line.pod, Read(advance(cursor.of(line.pod).mark, [stamped])))
         data = {"pod": line.pod, "time": rfc3339(line.time), "line": line.text}
-        event = f"id: {encode(cursor if left else page.cursor)}\n{_data(data)}"
-        room -= escaped_size(event)
-        if room < 0 and cursor is not page.begin:
+        event = f"id: {encode(cursor if index < last else page.cursor)}\n{_data(data)}"
+        room -= len(json.dumps(event))
+        if room < 0 and index:
             return  # the rest comes when the client asks again
         yield event
     if page.finished:

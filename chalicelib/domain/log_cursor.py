@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import binascii
 import json
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from chalicelib.domain.logs import Mark
+from chalicelib.domain.logs import DISORDER, Mark
 
 MAX_BYTES = 64 * 1024  # of an unpacked cursor; that of 64 nodes and many retries has 5 KiB
 START = "start"
+END_OF_TIME = 2**63  # nanoseconds, in the year 2262
 
 
 class BadCursor(ValueError):
@@ -79,8 +79,14 @@ def _unpacked(text: str) -> tuple[str, dict[str, tuple[int, int, int]]]:
             body = zlib.decompressobj().decompress(body, MAX_BYTES)
         owner, pods = json.loads(body)
         triples = {str(pod): tuple(map(int, triple)) for pod, triple in pods.items()}
-        if not isinstance(owner, str) or any(len(t) != 3 or min(t) < 0 for t in triples.values()):
+        if not isinstance(owner, str) or not all(map(_is_a_place, triples.values())):
             raise ValueError("of another shape")
-    except (ValueError, TypeError, AttributeError, RecursionError, zlib.error, binascii.Error) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError, zlib.error) as error:
         raise BadCursor("not a cursor") from error
     return owner, triples  # type: ignore[return-value]  # each has three numbers
+
+
+def _is_a_place(triple: tuple[int, ...]) -> bool:
+    """Whether these are a time, a count and `done`, the time one that a log can be asked for."""
+    time, count, done = triple
+    return done >= 0 and (time == count == 0 or (count > 0 and DISORDER <= time < END_OF_TIME))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from typing import Any
+from zlib import crc32
 
 import pytest
 
@@ -112,6 +114,18 @@ def test_a_damaged_cursor_is_refused(world: World) -> None:
         assert world.api.call("GET", f"{LINES}?cursor={bad}").status == 400, bad
 
 
+@pytest.mark.parametrize(
+    "place",
+    ["[1e400, 1, 0]", "[Infinity, 1, 0]", f"[{10**30}, 1, 0]", f"[{2**63}, 1, 0]", "[1, 1, 0]", "[-1, 1, 0]"],
+)
+def test_a_forged_cursor_that_names_no_time_of_a_log_is_refused(world: World, place: str) -> None:
+    ended(world, *EPOCHS)
+    body = f'p["{JOB_ID[4:]}", {{"{POD.removeprefix(JOB_ID)}": {place}}}]'.encode()
+    forged = urlsafe_b64encode(crc32(body).to_bytes(4, "big") + body).rstrip(b"=").decode()
+    reply = world.api.call("GET", f"{LINES}?cursor={forged}", Accept_Language="en")
+    assert reply.status == 400 and "cursor" in reply.message
+
+
 def test_an_ended_log_that_was_read_to_its_end_is_finished(world: World) -> None:
     ended(world, *EPOCHS)
     assert world.api.call("GET", LINES).body["data"]["finished"] is True
@@ -202,8 +216,14 @@ def test_a_last_event_id_that_is_none_is_refused(world: World) -> None:
 
 @pytest.mark.parametrize(
     "lines",
-    [["\x1b" * 100] * 10_000, ["任" * 3_000] * 1_000, ["x" * 5_000_000], ["a", "\0" * 5_000_000, "b"]],
-    ids=["escapes", "Chinese", "one long", "long in between"],
+    [
+        ["\x1b" * 100] * 10_000,
+        ["任" * 3_000] * 1_000,
+        ["x" * 5_000_000],
+        ["a", "\0" * 5_000_000, "b"],
+        ["a", '"' * 999_000, "b"],
+    ],
+    ids=["escapes", "Chinese", "one long", "long in between", "quotes"],
 )
 @pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])
 def test_what_does_not_fit_into_one_answer_comes_in_the_next(
