@@ -16,7 +16,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.domain.logs import DISORDER, Chunk, Mark, Stamped, nanoseconds, pieces, resume
+from chalicelib.domain.logs import DISORDER, Chunk, Mark, Stamped, last, nanoseconds, pieces, resume
 from chalicelib.domain.manifest import CONTAINER
 from chalicelib.errors import LogsUnavailable
 
@@ -76,7 +76,7 @@ class CloudWatchArchive:
                 break
         found = list(_joined(_in_file_order(records), ended=True))[0 if whole else 1 :]
         found = [line for line in found if _is_before(line.time, before)]
-        return Chunk(found[-lines:], joined=True, cut=not whole and len(found) < lines)
+        return Chunk(last(found, lines), joined=True, cut=not whole and len(found) < lines)
 
     def after(
         self, job_id: str, pod: str, mark: Mark | None, lines: int, limit_bytes: int, *, ended: bool

@@ -21,6 +21,7 @@ from chalicelib.domain.logs import (
     Chunk,
     Mark,
     Stamped,
+    last,
     nanoseconds,
     pieces,
     resume,
@@ -51,7 +52,7 @@ class PodLogs:
         too_long = len(data) >= limit_bytes  # a single line; its last piece is not complete
         found = list(_stamped(_lines([data], ended=ended or too_long)))
         found = found[:-1] if too_long else found
-        return Chunk(found[-lines:], joined=cut or len(found) >= lines, cut=cut)
+        return Chunk(last(found, lines), joined=cut or len(found) >= lines, cut=cut)
 
     def after(
         self, namespace: str, pod: str, mark: Mark | None, lines: int, limit_bytes: int, *, ended: bool

@@ -84,6 +84,14 @@ def advance(mark: Mark | None, lines: Sequence[Stamped]) -> Mark | None:
     return Mark(time, count + (mark.count if mark and mark.time == time else 0))
 
 
+def last(lines: Sequence[Stamped], count: int) -> Sequence[Stamped]:
+    """The last `count` lines and the ones of the same time before them: a place counts these too."""
+    start = max(0, len(lines) - count)
+    while 0 < start < len(lines) and lines[start - 1].time == lines[start].time:
+        start -= 1
+    return lines[start:]
+
+
 def pieces(time: int, text: str) -> Iterator[Stamped]:
     """A line as it is given to callers: in one piece unless it would not fit into an answer."""
     if len(text) <= LONG_LINE and (len(text) * 12 <= ESCAPED_LIMIT or escaped_size(text) <= ESCAPED_LIMIT):

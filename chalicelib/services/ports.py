@@ -231,8 +231,8 @@ class PodLogs(Protocol):
     """
 
     def tail(self, namespace: str, pod: str, lines: int, limit_bytes: int, *, ended: bool) -> Chunk:
-        """The last lines, at most `lines` of them and about `limit_bytes` together. `joined`: there may be
-        older ones here."""
+        """The last `lines` lines (a few more where several are of the oldest one's time), of about
+        `limit_bytes` together. `joined`: there may be older ones here."""
         ...
 
     def after(

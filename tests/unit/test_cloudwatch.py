@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from chalicelib.cloudwatch import PAGE, CloudWatchArchive
-from chalicelib.domain.logs import SECOND, Mark, Stamped, advance, nanoseconds, rfc3339
+from chalicelib.domain.logs import LONG_LINE, SECOND, Mark, Stamped, advance, nanoseconds, rfc3339
 from chalicelib.errors import LogsUnavailable
 from tests.builders import JOB_ID
 
@@ -206,6 +206,16 @@ def test_a_tail_costs_what_its_lines_cost(client: FakeClient, archive: CloudWatc
     assert [line.text for line in chunk.lines] == [str(number) for number in range(4900, 5000)]
     assert [call["limit"] for call in client.calls] == [101]
     assert not chunk.cut
+
+
+def test_a_tail_that_begins_within_a_long_line_ends_where_reading_goes_on(
+    shipper: Shipper, archive: CloudWatchArchive
+) -> None:
+    shipper.ship(BEGIN, "x" * (2 * LONG_LINE))
+    tail = archive.tail(JOB_ID, POD, None, 2, MANY)
+    shipper.ship(BEGIN + 1, "next")
+    rest = archive.after(JOB_ID, POD, advance(None, tail.lines), 10, MANY, ended=True)
+    assert [line.text for line in rest.lines] == ["next"]
 
 
 def test_a_tail_before_a_time_has_none_of_it(shipper: Shipper, archive: CloudWatchArchive) -> None:

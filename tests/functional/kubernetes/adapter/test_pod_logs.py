@@ -71,6 +71,17 @@ def test_a_tails_end_is_where_reading_goes_on(space: Space, logs: PodLogs) -> No
     assert rest.joined and [line.text for line in rest.lines] == [str(n) for n in range(first, 111)]
 
 
+def test_a_tail_that_begins_within_a_long_line_ends_where_reading_goes_on(
+    space: Space, logs: PodLogs
+) -> None:
+    space.cluster.needs(26, "one timestamp a line, however long it is,")  # kubernetes/kubernetes#113481
+    pod = printed(space, "head -c 3000000 /dev/zero | tr '\\0' x; echo; echo next")
+    tail = logs.tail(space.name, pod, 3, MANY, ended=True).lines
+    assert tail[-1].text == "next"
+    rest = logs.after(space.name, pod, advance(None, tail[:-1]), MANY, MANY, ended=True)
+    assert [line.text for line in rest.lines] == ["next"]
+
+
 def test_a_line_of_a_megabyte_is_one_line(space: Space, logs: PodLogs) -> None:
     space.cluster.needs(26, "one timestamp a line, however long it is,")  # kubernetes/kubernetes#113481
     pod = printed(space, "echo a; head -c 1048576 /dev/zero | tr '\\0' x; echo; echo b")
