@@ -107,7 +107,7 @@ class Container:
         from chalicelib.services.shared_archive import SharedArchive
 
         archive = CloudWatchArchive(self.settings.log_group, logs_client)
-        return SharedArchive(archive, self.store, self.clock)
+        return SharedArchive(archive, self.store, self.clock, self.sleep)
 
     @cached_property
     def logs(self) -> Logs:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 from chalicelib.domain.logs import Chunk, Mark, Stamped
+from chalicelib.errors import LogsUnavailable
 from chalicelib.services.ports import Clock, LogArchive, SharedPages
 
 READING = timedelta(seconds=5)  # that one read may take, until another tries
+PATIENCE = timedelta(seconds=7)  # with a page that others read
+LOOK_AGAIN_SECONDS = 0.2
 AT_THE_END = timedelta(seconds=2)  # lines may follow: the page is not good for longer
 IN_BETWEEN = timedelta(seconds=60)  # lines that others follow upon will not change
 MOST_BYTES = 300_000  # of a page that is shared; an item holds 400 KB
@@ -25,13 +28,22 @@ TOO_LARGE = b""
 class SharedArchive:
     """services.ports.LogArchive over `archive`, whose pages are shared."""
 
-    def __init__(self, archive: LogArchive, pages: SharedPages, clock: Clock) -> None:
+    def __init__(
+        self, archive: LogArchive, pages: SharedPages, clock: Clock, sleep: Callable[[float], None]
+    ) -> None:
         self._archive = archive
         self._pages = pages
         self._clock = clock
+        self._sleep = sleep
 
     def pods(self, job_id: str) -> Sequence[str]:
-        return self._archive.pods(job_id)
+        name = f"{job_id}/pods"
+        if content := self._await(name):
+            return list(json.loads(content))
+        begin = self._clock()
+        pods = self._archive.pods(job_id)
+        self._pages.share_page(name, json.dumps(pods).encode(), begin + AT_THE_END)
+        return pods
 
     def tail(self, job_id: str, pod: str, before: int | None, lines: int, limit_bytes: int) -> Chunk:
         return self._archive.tail(job_id, pod, before, lines, limit_bytes)
@@ -40,18 +52,28 @@ class SharedArchive:
         self, job_id: str, pod: str, mark: Mark | None, lines: int, limit_bytes: int, *, ended: bool
     ) -> Chunk:
         name = f"{job_id}/{pod}/{f'{mark.time}.{mark.count}' if mark else 'start'}/{ended:d}"
-        now = self._clock()
-        page = self._pages.shared_page(name, now)
-        if page is None and self._pages.claim_page(name, now, now + READING):
-            chunk = self._archive.after(job_id, pod, mark, lines, limit_bytes, ended=ended)
-            self._pages.share_page(name, _packed(chunk), now + (AT_THE_END if chunk.whole else IN_BETWEEN))
-            return chunk
-        if page is None or page.content is None:
-            return Chunk(joined=False, whole=False)  # another reads it right now
-        if page.content == TOO_LARGE:
-            return self._archive.after(job_id, pod, mark, lines, limit_bytes, ended=ended)
-        chunk = _unpacked(page.content)
-        return replace(chunk, lines=chunk.lines[:lines], whole=chunk.whole and len(chunk.lines) <= lines)
+        content = self._await(name)
+        if content:
+            chunk = _unpacked(content)
+            return replace(chunk, lines=chunk.lines[:lines], whole=chunk.whole and len(chunk.lines) <= lines)
+        begin = self._clock()
+        chunk = self._archive.after(job_id, pod, mark, lines, limit_bytes, ended=ended)
+        if content is None:
+            good_for = AT_THE_END if chunk.whole else IN_BETWEEN
+            self._pages.share_page(name, _packed(chunk), begin + good_for)
+        return chunk
+
+    def _await(self, name: str) -> bytes | None:
+        """The page, once it is read; None: it is for the caller to read and share."""
+        deadline = self._clock() + PATIENCE
+        while (now := self._clock()) < deadline:
+            page = self._pages.shared_page(name, now)
+            if page is not None and page.content is not None:
+                return page.content
+            if page is None and self._pages.claim_page(name, now, now + READING):
+                return None
+            self._sleep(LOOK_AGAIN_SECONDS)
+        raise LogsUnavailable(f"others read {name}, and do not come to an end")
 
 
 def _packed(chunk: Chunk) -> bytes:

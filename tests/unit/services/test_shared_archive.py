@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from random import Random
+from typing import Any
 
 import pytest
 
 from chalicelib.domain.logs import Chunk, Mark, advance
 from chalicelib.errors import LogsUnavailable
-from chalicelib.services.shared_archive import AT_THE_END, READING, SharedArchive
+from chalicelib.services.shared_archive import AT_THE_END, PATIENCE, READING, SharedArchive
 from tests.builders import JOB_ID
-from tests.fake_logs import FakeLogs
+from tests.fake_logs import Archive, FakeLogs
 from tests.unit.store.support import Bench
 
 POD = f"{JOB_ID}-a"
@@ -27,7 +29,7 @@ def logs() -> FakeLogs:
 
 @pytest.fixture
 def shared(bench: Bench, logs: FakeLogs) -> SharedArchive:
-    return SharedArchive(logs.archive, bench.store, bench.clock)
+    return SharedArchive(logs.archive, bench.store, bench.clock, bench.clock.move)
 
 
 def after(shared: SharedArchive, mark: Mark | None, lines: int = 100) -> Chunk:
@@ -74,15 +76,56 @@ def test_a_shorter_page_is_cut_from_a_longer_one(shared: SharedArchive, logs: Fa
     assert (texts(short), short.whole, logs.archive_calls) == (["0", "1", "2"], False, 1)
 
 
-def test_nothing_is_finished_while_another_reads(shared: SharedArchive, logs: FakeLogs, bench: Bench) -> None:
+def test_who_asks_while_another_reads_is_told_the_same_and_not_an_empty_log(
+    logs: FakeLogs, bench: Bench
+) -> None:
+    told: list[Chunk] = []
+    asked_too = threading.Event()
+
+    def sleep(seconds: float) -> None:
+        bench.clock.move(seconds)
+        asked_too.set()
+
+    second = SharedArchive(logs.archive, bench.store, bench.clock, sleep)
+    asking = threading.Thread(target=lambda: told.append(after(second, None)))
+
+    class Slow(Archive):
+        def after(self, *asked: Any, **named: Any) -> Chunk:
+            asking.start()
+            assert asked_too.wait(20)
+            return super().after(*asked, **named)
+
+    first = after(SharedArchive(Slow(logs), bench.store, bench.clock, sleep), None)
+    asking.join(20)
+    assert told == [first] and len(first.lines) == 10 and logs.archive_calls == 1
+
+
+def test_a_reader_that_died_is_not_waited_for_for_long(
+    shared: SharedArchive, logs: FakeLogs, bench: Bench
+) -> None:
     logs.archive_error = RuntimeError("the first reader dies here")
     with pytest.raises(LogsUnavailable):
         after(shared, None)
     logs.archive_error = None
-    chunk = after(shared, None)
-    assert (texts(chunk), chunk.whole) == ([], False)
-    bench.clock.move(READING.total_seconds())
+    died_at = bench.clock()
     assert len(after(shared, None).lines) == 10
+    assert READING <= bench.clock() - died_at < PATIENCE
+
+
+def test_readers_that_do_not_come_to_an_end_are_not_waited_for_for_ever(
+    shared: SharedArchive, bench: Bench
+) -> None:
+    bench.store.claim_page(f"{JOB_ID}/pods", bench.clock(), bench.clock() + 3 * PATIENCE)
+    with pytest.raises(LogsUnavailable):
+        shared.pods(JOB_ID)
+
+
+def test_a_jobs_pods_are_looked_up_once_for_all(shared: SharedArchive, logs: FakeLogs, bench: Bench) -> None:
+    assert [shared.pods(JOB_ID) for _ in range(50)] == [[POD]] * 50
+    calls = logs.archive_calls
+    assert calls <= 2  # the fake counts a call for each pod
+    bench.clock.move(AT_THE_END.total_seconds())
+    assert shared.pods(JOB_ID) == [POD] and logs.archive_calls > calls
 
 
 def test_a_page_that_is_too_large_to_share_is_read_by_each(shared: SharedArchive, logs: FakeLogs) -> None:
