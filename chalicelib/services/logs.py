@@ -21,6 +21,7 @@ from chalicelib.services.jobs import Jobs
 from chalicelib.services.placement import pool_of
 from chalicelib.services.pod_log import PodLog
 from chalicelib.services.ports import Clock, Cluster, Clusters, LogArchive, LogWatch
+from chalicelib.services.shared_archive import AT_THE_END
 
 LOOK_AGAIN = timedelta(seconds=5)  # while a log is followed: for new pods and for those that ended
 PAUSE = timedelta(seconds=1)  # where there is nothing to wait on
@@ -76,8 +77,13 @@ class Logs:
         deadline = self._clock() + wait
         view = self._look(ask)
         page = view.page(cursor, lines)
+        news = False
         while not page.lines and not page.finished and (left := deadline - self._clock()) > timedelta():
-            self._await_news(view.log.pods, page.cursor, min(left, LOOK_AGAIN))
+            if news:  # of lines that were rotated away and are not shipped yet
+                self._pause(left)
+                news = False
+            else:
+                news = self._await_news(view.log.pods, page.cursor, min(left, LOOK_AGAIN))
             view = self._look(ask)
             page = view.page(page.cursor, lines)
         return page
@@ -93,6 +99,8 @@ class Logs:
                 # Without the cluster nobody knows whether it has a pod that the record does not have yet.
                 raise PodNotFound(ask.pod) if cluster else ClusterUnavailable("the cluster does not answer")
             names = dict.fromkeys([ask.pod])
+        shipped_until = self._clock() - self._pace.shipping - AT_THE_END
+        is_over = job.finished_at is not None and (bool(names) or job.finished_at < shipped_until)
         pods = [
             PodLog(
                 job_id=job.id,
@@ -102,11 +110,11 @@ class Logs:
                 logs=cluster.logs if cluster else None,
                 archive=self._archive,
                 ended_at=_ended_at(job, name, live.get(name)),
-                shipped_until=self._clock() - self._pace.shipping,
+                shipped_until=shipped_until,
             )
             for name in names
         ]
-        return _View(job, live, JobLog(job.id, pods, job.is_terminal or ask.pod is not None))
+        return _View(job, live, JobLog(job.id, pods, is_final=is_over or ask.pod is not None))
 
     def _live(self, job: Job) -> tuple[Cluster | None, str, Mapping[str, Pod]]:
         """The job's cluster, its namespace there and its pods, oldest first; no cluster if it fails."""
@@ -118,11 +126,16 @@ class Logs:
             log.warning("%s: its log is read from the archive alone: %s", job.id, error)
             return None, "", {}
 
-    def _await_news(self, pods: Sequence[PodLog], cursor: Cursor, longest: timedelta) -> None:
-        """Until a pod that runs may have a line behind `cursor`, `longest` at most."""
+    def _await_news(self, pods: Sequence[PodLog], cursor: Cursor, longest: timedelta) -> bool:
+        """Whether a pod that runs has a line behind `cursor` by now; waits for one, `longest` at most."""
         watches = [pod.watch(cursor.of(pod.name).mark) for pod in pods if pod.is_running]
-        if not watches or not _any_news(watches, longest):
-            self._pace.sleep(min(longest, PAUSE).total_seconds())
+        news = _any_news(watches, longest)
+        if news is False:
+            self._pause(longest)
+        return news is True
+
+    def _pause(self, longest: timedelta) -> None:
+        self._pace.sleep(min(longest, PAUSE).total_seconds())
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +155,8 @@ class _View:
         return replace(page, waiting=(self.job.reason, self.job.message))
 
 
-def _any_news(watches: Sequence[LogWatch], longest: timedelta) -> bool:
-    """Whether one of them has news before all have ended and the time is over."""
+def _any_news(watches: Sequence[LogWatch], longest: timedelta) -> bool | None:
+    """Whether one of them has news before all have ended; None: the time is over."""
     said: queue.SimpleQueue[bool] = queue.SimpleQueue()
     for watch in watches:
         threading.Thread(target=lambda watch=watch: said.put(watch.wait()), daemon=True).start()
@@ -151,7 +164,7 @@ def _any_news(watches: Sequence[LogWatch], longest: timedelta) -> bool:
     try:
         return any(said.get(timeout=max(0.0, deadline - time.monotonic())) for _ in watches)
     except queue.Empty:
-        return True  # the time is over, nothing is to be slept through
+        return None
     finally:
         for watch in watches:
             watch.close()

@@ -17,6 +17,7 @@ from chalicelib.services.job_log import Page
 from chalicelib.services.jobs import Jobs
 from chalicelib.services.logs import Ask, Logs, Pace
 from chalicelib.services.pod_log import Source
+from chalicelib.services.shared_archive import AT_THE_END
 from tests import builders
 from tests.builders import JOB_ID, NAMESPACE, NOW, POOL, later
 from tests.fake_cluster import FakeCluster
@@ -24,6 +25,7 @@ from tests.unit.api.fakes import FakeStore
 from tests.unit.services.conftest import ADA
 
 SHIPPING = timedelta(seconds=30)
+CERTAIN = SHIPPING + AT_THE_END + timedelta(seconds=1)  # nothing is shipped any more, and all know it
 A, B, C = (f"{JOB_ID}-{name}" for name in "abc")
 NODE, ARCHIVE = frozenset({Source.KUBERNETES}), frozenset({Source.CLOUDWATCH})
 
@@ -153,7 +155,7 @@ def test_what_will_never_be_shipped_is_not_waited_for_for_ever(world: World) -> 
     world.logs.print(A, *map(str, range(10)))
     page = world.read(START, 2)
     world.logs.rotated[A] = 6
-    world.now += SHIPPING + timedelta(seconds=2)
+    world.now += CERTAIN + timedelta(seconds=1)
     assert texts(world.read(page.cursor)) == ["6", "7", "8", "9"]
 
 
@@ -311,7 +313,7 @@ def test_a_log_whose_pod_is_gone_is_finished_once_its_last_lines_must_have_been_
     world.logs.ship()
     page = world.read(page.cursor)
     assert texts(page) == ["two"] and not page.finished
-    world.now += SHIPPING + timedelta(seconds=1)
+    world.now += CERTAIN
     assert world.read(page.cursor).finished
 
 
@@ -323,7 +325,7 @@ def test_a_first_try_whose_pod_is_gone_is_done_with_while_the_second_runs(world:
     first = PodRecord(name=A, phase="Failed", finished_at=NOW)
     world.store.jobs[JOB_ID] = replace(world.store.jobs[JOB_ID], pods=(first,))
     world.runs(B)
-    world.now += SHIPPING + timedelta(seconds=1)
+    world.now += CERTAIN
     cursor = world.read(START).cursor
     calls = world.logs.archive_calls
     world.logs.print(B, "two")
@@ -335,7 +337,7 @@ def test_a_pod_that_was_read_to_its_end_is_not_read_again(world: World) -> None:
     world.logs.print(A, "one")
     world.logs.ship()
     world.vanishes(A)
-    world.now += SHIPPING + timedelta(seconds=1)
+    world.now += CERTAIN
     cursor = world.read(START).cursor
     calls = world.logs.archive_calls
     assert world.read(cursor).finished and world.logs.archive_calls == calls
@@ -356,7 +358,47 @@ def test_a_pod_that_the_record_never_saw_is_found_by_what_was_shipped(world: Wor
 def test_a_job_without_pods_is_finished_with_the_job(world: World) -> None:
     assert not world.read(None).finished
     world.job(Status.STOPPED)
+    assert not world.read(None).finished, "it may have had one too briefly for its record"
+    world.now += CERTAIN
     assert world.read(None).finished
+
+
+def test_what_a_pod_that_nobody_saw_said_is_told_although_it_is_shipped_after_the_job_ended(
+    world: World,
+) -> None:
+    world.job(Status.STOPPED)
+    world.logs.gone.add(A)
+    page = world.read(START)
+    world.logs.print(A, "one")
+    world.logs.ship()
+    assert not page.finished and texts(world.read(page.cursor)) == ["one"]
+
+
+def test_an_end_that_was_read_for_others_a_moment_ago_is_not_the_end_for_good(world: World) -> None:
+    world.logs.print(A, "one")
+    world.logs.ship()
+    world.vanishes(A)
+    world.now += SHIPPING + AT_THE_END
+    assert not world.read(START).finished
+    world.now += timedelta(seconds=1)
+    assert world.read(START).finished
+
+
+def test_following_does_not_spin_on_news_that_cannot_be_read_yet(world: World) -> None:
+    world.runs(A)
+    world.logs.print(A, *map(str, range(10)), at=later(60))
+    cursor = world.read(START, 2).cursor
+    world.logs.rotated[A] = 6
+    looks = 0
+
+    def look() -> None:
+        nonlocal looks
+        looks += 1
+        if looks > 100:
+            world.logs.ship()
+
+    world.logs.while_waiting = look
+    assert not texts(world.follow(cursor, wait=20)) and looks <= 2 * 21
 
 
 def test_following_wakes_for_a_pods_first_line_and_for_its_end(world: World) -> None:
