@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from chalicelib.domain.logs import DISORDER, Mark
 
-MAX_BYTES = 64 * 1024  # of an unpacked cursor; that of 64 nodes and many retries has 5 KiB
+MAX_BYTES = 64 * 1024  # of an unpacked cursor; that of as many pods as a record can have has 11 KiB
 START = "start"
 END_OF_TIME = 2**63  # nanoseconds, in the year 2262
 
@@ -44,8 +44,8 @@ class Cursor:
 def encode(cursor: Cursor) -> str:
     """URL-safe text; `decode` is its inverse."""
     pods = {
-        pod.removeprefix(cursor.job_id): [read.mark.time, read.mark.count, int(read.done)]
-        if read.mark
+        pod.removeprefix(cursor.job_id): [read.mark.time, read.mark.count, 0]
+        if read.mark and not read.done
         else [0, 0, int(read.done)]
         for pod, read in cursor.read.items()
     }
