@@ -43,7 +43,7 @@ class PodLogs:
         wanted, cut = lines, False
         while True:
             query = {"tailLines": wanted, "limitBytes": limit_bytes}
-            with self.open(namespace, pod, query) as response:
+            with self.open(namespace, pod, query, ended=ended) as response:
                 data = b"".join(response.stream(BLOCK)) if response else b""
             if len(data) < limit_bytes or wanted == 1:
                 break
@@ -57,7 +57,7 @@ class PodLogs:
     def after(
         self, namespace: str, pod: str, mark: Mark | None, lines: int, limit_bytes: int, *, ended: bool
     ) -> Chunk:
-        with self.open(namespace, pod, _since(mark)) as response:
+        with self.open(namespace, pod, _since(mark), ended=ended) as response:
             blocks = response.stream(BLOCK) if response else ()
             joined, rest = resume(_stamped(_lines(blocks, ended=ended)), mark)
             found: list[Stamped] = []
@@ -72,20 +72,26 @@ class PodLogs:
         return LogWatch(self, namespace, pod, mark)
 
     @contextmanager
-    def open(self, namespace: str, pod: str, query: Mapping[str, Any]) -> Iterator[BaseHTTPResponse | None]:
-        """The log's body; None for a container that has not started."""
+    def open(
+        self, namespace: str, pod: str, query: Mapping[str, Any], *, ended: bool
+    ) -> Iterator[BaseHTTPResponse | None]:
+        """The log's body; None for a container that has not started. Raises PodNotFound, also for one that
+        has ended and that its node does not know any more."""
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
-        response = None
         try:
-            with suppress(ClusterRejected):  # 400
-                response = self._api.open(path, {"container": CONTAINER, "timestamps": "true", **query})
-            with reading():
-                yield response
+            response = self._api.open(path, {"container": CONTAINER, "timestamps": "true", **query})
         except NotFoundInCluster as error:
             raise PodNotFound(pod) from error
+        except ClusterRejected as error:  # 400
+            if ended:
+                raise PodNotFound(pod) from error
+            yield None
+            return
+        try:
+            with reading():
+                yield response
         finally:
-            if response is not None:
-                response.close()
+            response.close()
 
 
 class LogWatch:
@@ -100,8 +106,8 @@ class LogWatch:
         self._closed = False
 
     def wait(self) -> bool:
-        query = {"follow": "true", **_since(self._mark)}
-        with suppress(ClusterUnavailable, PodNotFound), self._logs.open(*self._where, query) as response:
+        log = self._logs.open(*self._where, {"follow": "true", **_since(self._mark)}, ended=False)
+        with suppress(ClusterUnavailable, PodNotFound), log as response:
             with self._lock:
                 if self._closed or response is None:
                     return False

@@ -115,6 +115,18 @@ def test_a_pod_that_has_not_started_has_no_lines(space: Space, logs: PodLogs) ->
     assert not logs.watch(space.name, pod, None).wait()
 
 
+def test_an_ended_pod_whose_node_does_not_know_its_container_is_not_taken_for_a_silent_one(
+    space: Space, logs: PodLogs
+) -> None:
+    """After a node's reboot such a pod has an exit code, and its log is refused as that of one to come is."""
+    space.run("j", "true", pod={"nodeSelector": {"moon": "yes"}}, container={"name": CONTAINER})
+    pod = str(space.pod("j").metadata.name)
+    with pytest.raises(PodNotFound):
+        logs.tail(space.name, pod, 10, MANY, ended=True)
+    with pytest.raises(PodNotFound):
+        logs.after(space.name, pod, None, 10, MANY, ended=True)
+
+
 def test_a_pod_that_is_not_there_is_not_found(space: Space, logs: PodLogs) -> None:
     with pytest.raises(PodNotFound):
         logs.tail(space.name, "none", 10, MANY, ended=False)
