@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
+import requests
 
 from tests.e2e.conftest import PATIENCE_SECONDS, World, wait_for
 
@@ -38,10 +39,18 @@ class Follower:
         assert not self._thread.is_alive(), f"it still follows, after {len(self.lines)} lines"
         return self.lines
 
+    def _ask(self, query: str, headers: Mapping[str, str]) -> requests.Response:
+        """A connection that was lost is no reason to stop: the place in the log is the caller's."""
+        while True:
+            with suppress(requests.ConnectionError):
+                answer = self._world.call("GET", f"{self._path}?{query}", headers=headers)
+                answer.raise_for_status()
+                return answer
+
     def _poll(self) -> None:
         cursor, finished = "start", False
         while not finished:
-            data = self._world.call("GET", f"{self._path}?follow=true&wait=5&cursor={cursor}").json()["data"]
+            data = self._ask(f"follow=true&wait=5&cursor={cursor}", {}).json()["data"]
             self.lines += data["logs"]
             self.sources.add(data["source"])
             cursor, finished = data["cursor"], data["finished"]
@@ -49,8 +58,7 @@ class Follower:
     def _listen(self) -> None:
         headers = {"Accept": "text/event-stream"}
         while True:
-            answer = self._world.call("GET", f"{self._path}?cursor=start&wait=5", headers=headers)
-            answer.raise_for_status()
+            answer = self._ask("cursor=start&wait=5", headers)
             for block in answer.content.decode().split("\n\n"):
                 fields = dict(line.split(": ", 1) for line in block.split("\n") if line)
                 headers["Last-Event-ID"] = fields.get("id", headers.get("Last-Event-ID", ""))
