@@ -27,6 +27,7 @@ MAX_LINES = 10_000
 WAIT_SECONDS = 20
 MAX_WAIT_SECONDS = 25  # API Gateway gives up after 29
 RETRY_MILLISECONDS = 250  # a client that follows asks again after that
+END = ".end"  # behind the cursor in the id of the last event: its client was told
 
 Lines = Annotated[int, fields.whole_text(1, MAX_LINES)]
 
@@ -79,7 +80,7 @@ def events(call: Call, page: Page) -> Response:
 
     204 tells a client that comes back although it was told the end to stop asking.
     """
-    if page.finished and page.cursor == page.begin and call.last_event_id:
+    if page.finished and not page.lines and call.last_event_id.endswith(END):
         return Response("", {}, 204)
     headers = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"}
     return Response("".join(_events(page)), {**headers})
@@ -100,7 +101,7 @@ def _events(page: Page) -> Iterator[str]:
             return  # the rest comes when the client asks again
         yield event
     if page.finished:
-        yield f"id: {encode(page.cursor)}\nevent: end\n{_data({'finished': True})}"
+        yield f"id: {encode(page.cursor)}{END}\nevent: end\n{_data({'finished': True})}"
     elif not page.lines:
         yield f"id: {encode(page.cursor)}\nevent: wait\n{_data(_waiting(page))}"
 
@@ -115,7 +116,7 @@ def _data(value: dict[str, Any]) -> str:
 
 def _cursor(call: Call, ask: Ask, wanted: Following) -> Cursor | None:
     """Where to read from: a client that comes back says it in its header, whatever its URL says."""
-    named = {"Last-Event-ID": call.last_event_id, "cursor": wanted.cursor}
+    named = {"Last-Event-ID": call.last_event_id.removesuffix(END), "cursor": wanted.cursor}
     field, text = next(((name, text) for name, text in named.items() if text), (None, None))
     if field is None or text is None:
         return None

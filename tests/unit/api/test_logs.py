@@ -201,6 +201,16 @@ def test_a_client_of_events_that_comes_back_misses_and_repeats_nothing(world: Wo
         assert [event.data.get("line") for event in sent(again)] == [*map(str, range(index + 1, 20)), None]
 
 
+def test_a_client_of_events_is_told_the_end_also_if_its_lines_were_told_before(world: World) -> None:
+    ended(world, *EPOCHS)
+    job = world.store.jobs[JOB_ID]
+    world.store.jobs[JOB_ID] = builders.job(Status.STOPPING, pods=job.pods)
+    *_, line = sent(world.api.call("GET", LINES, Accept="text/event-stream"))
+    world.store.jobs[JOB_ID] = job
+    (end,) = sent(world.api.call("GET", LINES, Accept="text/event-stream", Last_Event_ID=line.id))
+    assert end.event == "end"
+
+
 def test_a_client_of_events_that_comes_back_at_the_end_is_told_to_stop(world: World) -> None:
     ended(world, *EPOCHS)
     last = sent(world.api.call("GET", LINES, Accept="text/event-stream"))[-1]

@@ -119,8 +119,9 @@ def test_an_ended_pod_whose_node_does_not_know_its_container_is_not_taken_for_a_
     space: Space, logs: PodLogs
 ) -> None:
     """After a node's reboot such a pod has an exit code, and its log is refused as that of one to come is."""
-    space.run("j", "true", pod={"nodeSelector": {"moon": "yes"}}, container={"name": CONTAINER})
+    space.run("j", "true", container={"name": CONTAINER, "image": "missing.invalid/none"})
     pod = str(space.pod("j").metadata.name)
+    wait_for(lambda: space.pod("j").status.container_statuses, what="its node to look at it")
     with pytest.raises(PodNotFound):
         logs.tail(space.name, pod, 10, MANY, ended=True)
     with pytest.raises(PodNotFound):
