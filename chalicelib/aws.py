@@ -1,15 +1,20 @@
-"""The AWS calls outside the store: waking another function."""
+"""The AWS calls outside the store: waking another function, and telling the world of state changes."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.errors import FunctionUnavailable
+from chalicelib.domain.state_change import StateChange
+from chalicelib.errors import BusUnavailable, FunctionUnavailable
+
+SOURCE = "trainyard"
+DETAIL_TYPE = "Training Job State Change"
 
 # The sync λ takes EventBridge's scheduled events; a kick is one without a time.
 KICK = {
@@ -25,6 +30,12 @@ KICK = {
 }
 
 
+def client(service: str) -> Any:
+    """A botocore client of that service; making one takes a moment."""
+    config = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard"})
+    return botocore.session.get_session().create_client(service, config=config)
+
+
 class LambdaKick:
     """Invokes the function `name` asynchronously. Raises FunctionUnavailable."""
 
@@ -34,9 +45,32 @@ class LambdaKick:
 
     def __call__(self) -> None:
         if self._lambda is None:
-            config = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard"})
-            self._lambda = botocore.session.get_session().create_client("lambda", config=config)
+            self._lambda = client("lambda")
         try:
             self._lambda.invoke(FunctionName=self._name, InvocationType="Event", Payload=json.dumps(KICK))
         except (BotoCoreError, ClientError) as error:
             raise FunctionUnavailable(f"{self._name} cannot be invoked: {error}") from error
+
+
+class EventBridge:
+    """services.ports.Bus on the bus of that name."""
+
+    def __init__(self, bus: str, events: Any) -> None:
+        self._bus = bus
+        self._events = events
+
+    def __call__(self, changes: Sequence[StateChange]) -> Sequence[bool]:
+        try:
+            answer = self._events.put_events(Entries=[self._entry(change) for change in changes])
+        except (BotoCoreError, ClientError) as error:
+            raise BusUnavailable(f"{self._bus} cannot be told: {error}") from error
+        return ["ErrorCode" not in entry for entry in answer["Entries"]]
+
+    def _entry(self, change: StateChange) -> dict[str, Any]:
+        return {
+            "EventBusName": self._bus,
+            "Source": SOURCE,
+            "DetailType": DETAIL_TYPE,
+            "Time": change.job.updated_at,
+            "Detail": json.dumps(change.detail),
+        }

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from chalicelib.services.outbox import Outbox
     from chalicelib.services.ports import Clusters, JobStore, Kick, LogArchive, Tickets
     from chalicelib.services.reconcile import Reconciler
+    from chalicelib.services.state_changes import StateChanges
     from chalicelib.services.submission import Submission
     from chalicelib.services.sync import Sync
     from chalicelib.services.terminals import Redemption, Terminals
@@ -160,6 +161,13 @@ class Container:
         from chalicelib.services.outbox import Outbox
 
         return Outbox(self.reconciler, self.store, self.kick, self.clock)
+
+    @cached_property
+    def state_changes(self) -> StateChanges:
+        from chalicelib.aws import EventBridge, client
+        from chalicelib.services.state_changes import StateChanges
+
+        return StateChanges(EventBridge(self.settings.state_change_bus, client("events")))
 
     @cached_property
     def sync(self) -> Sync:

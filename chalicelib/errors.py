@@ -10,9 +10,9 @@ TrainyardError
 ├── NotFound                JobNotFound, PodNotFound
 ├── Conflict                JobFinished, IdempotencyConflict, PodNotRunning, NoShell, TicketUsed
 ├── StaleRecord             the record changed since it was read: reload, decide again
-├── Retryable               StoreUnavailable, LogsUnavailable, FunctionUnavailable, ClusterUnavailable,
-│                           TerminalsBusy; ClusterForbids, NamespaceMissing, PoolMissing, TerminalsNotSetUp:
-│                           once an admin has mended it
+├── Retryable               StoreUnavailable, LogsUnavailable, FunctionUnavailable, BusUnavailable,
+│                           ClusterUnavailable, TerminalsBusy; ClusterForbids, NamespaceMissing, PoolMissing,
+│                           TerminalsNotSetUp: once an admin has mended it
 ├── StoreRejected           DynamoDB refuses the request for good
 └── ClusterRejected         Kubernetes refuses the object for good
 
@@ -218,6 +218,10 @@ class LogsUnavailable(Retryable):
 
 class FunctionUnavailable(Retryable):
     """Another of our functions could not be woken."""
+
+
+class BusUnavailable(Retryable):
+    """EventBridge could not be told."""
 
 
 class ClusterUnavailable(Retryable):

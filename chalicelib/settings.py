@@ -65,6 +65,7 @@ class Settings:
     sync_function: str  # the sync λ's name, to kick it; empty: nothing to kick
     sync_interval_seconds: float
     sync_lease_seconds: int
+    state_change_bus: str  # the EventBridge bus that is told of state changes; empty: nobody is
     log_group: str  # of CloudWatch Logs, that pods' logs are shipped to
     log_shipping_seconds: int  # that a pod's last lines may take to get there
     cluster_timeout_seconds: float  # at most 5: domain.decide.SUBMISSION_LASTS builds on it
@@ -94,6 +95,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         sync_function=read.text("SYNC_FUNCTION", ""),
         sync_interval_seconds=read.seconds("SYNC_INTERVAL_SECONDS", 2.0, most=20.0),
         sync_lease_seconds=read.whole("SYNC_LEASE_SECONDS", 20),
+        state_change_bus=read.text("STATE_CHANGE_BUS", ""),
         log_group=read.text("LOG_GROUP", "/trainyard/jobs"),
         log_shipping_seconds=read.whole("LOG_SHIPPING_SECONDS", 30),
         cluster_timeout_seconds=read.seconds("CLUSTER_TIMEOUT_SECONDS", 5.0, most=5.0),

@@ -13,6 +13,7 @@ from chalicelib.domain.job import Job, JobSummary
 from chalicelib.domain.logs import Chunk, Mark
 from chalicelib.domain.observed import Pod, Workload
 from chalicelib.domain.pools import Pool
+from chalicelib.domain.state_change import StateChange
 from chalicelib.domain.states import Status
 
 
@@ -334,3 +335,11 @@ class Kick(Protocol):
     """Wakes the sync function up, without waiting for it; waking it twice does no harm."""
 
     def __call__(self) -> None: ...
+
+
+class Bus(Protocol):
+    """Where state changes are published."""
+
+    def __call__(self, changes: Sequence[StateChange]) -> Sequence[bool]:
+        """Publish at most ten; for each whether the bus took it. Raises BusUnavailable when none may be."""
+        ...

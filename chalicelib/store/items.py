@@ -14,6 +14,7 @@ from typing import Any
 
 from chalicelib.domain.job import Job, JobSpec, JobSummary, Resources
 from chalicelib.domain.pods import PodRecord
+from chalicelib.domain.state_change import StateChange
 from chalicelib.domain.states import Status
 from chalicelib.errors import StoreUnavailable
 from chalicelib.store.keys import index_keys, job_key
@@ -92,6 +93,12 @@ def from_item(item: Item) -> Job:
         model_id=_number(item, "model_id"),
         metrics=json.loads(item["metrics"]["S"]) if "metrics" in item else None,
     )
+
+
+def to_state_change(item: Item) -> StateChange:
+    """What the write that made this image of a record changed. Raises StoreUnavailable like from_item."""
+    was = _text(item, "from_status")
+    return StateChange(job=from_item(item), was=Status(was) if was else None)
 
 
 def to_summary(item: Item) -> JobSummary:

@@ -25,6 +25,7 @@ DEFAULT_TENANT = "demo"
 SERVICE_USER = "trainyard"  # and its group
 TERMINAL_USER = "trainyard-terminal"  # the relay's, and its group
 LOG_GROUP = "/trainyard/jobs"
+STATE_CHANGE_BUS = "trainyard"
 
 
 class BadConfig(ValueError):
@@ -102,9 +103,9 @@ class Local:
     def jwks_file(self) -> Path:
         return self.keys / "jwks.json"
 
-    @property
-    def checkpoint_file(self) -> Path:
-        return self.home / "pump" / "checkpoint.json"
+    def checkpoint_file(self, function: str) -> Path:
+        """How far the stream has been read for that function."""
+        return self.home / "pump" / ("checkpoint.json" if function == "outbox" else f"{function}.json")
 
     @property
     def shipped_file(self) -> Path:
@@ -196,6 +197,7 @@ def service_environment(
         "TRAINYARD_JWT_AUDIENCE": AUDIENCE,
         "TRAINYARD_JWKS_URL": local.jwks_file.as_uri(),
         "TRAINYARD_SYNC_FUNCTION": "",
+        "TRAINYARD_STATE_CHANGE_BUS": STATE_CHANGE_BUS,
         "TRAINYARD_LOG_SHIPPING_SECONDS": kept.get("TRAINYARD_LOG_SHIPPING_SECONDS") or "5",
         "PYTHONUNBUFFERED": "1",
     }

@@ -20,11 +20,24 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
 from infra.local import template
-from infra.local.config import AWS_KEY_ID, AWS_SECRET, HOST, LOG_GROUP, REGION, RESOURCES, Local
+from infra.local.config import (
+    AWS_KEY_ID,
+    AWS_SECRET,
+    HOST,
+    LOG_GROUP,
+    REGION,
+    RESOURCES,
+    STATE_CHANGE_BUS,
+    Local,
+)
 from infra.local.processes import Component
 
 STACK = "trainyard"
-PARAMETERS = {"JobsTableName": "trainyard-jobs", "LogGroupName": LOG_GROUP}
+PARAMETERS = {
+    "JobsTableName": "trainyard-jobs",
+    "LogGroupName": LOG_GROUP,
+    "StateChangeBusName": STATE_CHANGE_BUS,
+}
 _TEMPLATE_TAG = "trainyard-template"
 
 

@@ -2,8 +2,8 @@
 
     python -m infra.local.pump
 
-Two threads: one reads the jobs table's stream and calls the outbox, one is the sync's one-minute rule. The
-outbox's kick wakes the second.
+Three threads: two read the jobs table's stream, one for the outbox and one for the publisher of state
+changes, and one is the sync's one-minute rule. The outbox's kick wakes the last.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,7 +27,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib import bootstrap
 from chalicelib.settings import Settings, load
 from chalicelib.triggers.schedule import sync
-from chalicelib.triggers.stream import outbox
+from chalicelib.triggers.stream import outbox, state_changes
 from infra.local import config, ministack, template
 from infra.local.cluster_setup import ClusterSetup, as_admin, grant_role
 from infra.local.config import Local
@@ -38,36 +39,44 @@ BUSY_POLL_SECONDS = 0.05
 IDLE_POLL_SECONDS = 0.25
 BUSY_SECONDS = 3.0
 DISCOVER_SECONDS = 60.0
-OUTBOX_TIMEOUT_SECONDS = 60.0
+FUNCTION_TIMEOUT_SECONDS = 60.0
 # Longer than the rule's minute, so that the next call is due when this one ends and nothing waits in between.
 SYNC_TIMEOUT_SECONDS = 65.0
 
 log = logging.getLogger("trainyard.pump")
 
 
-class Pump:
-    """The stream's side: every shard of the table's stream to the outbox.
+@dataclass(frozen=True, slots=True)
+class Function:
+    """What a stream is read for. `mapping` is its event source as the template has it."""
 
-    `mapping` is the function's event source as the template has it; `prepare` sees each batch first.
+    name: str
+    handler: Callable[[dict[str, Any], Any], Any]
+    mapping: Mapping[str, Any]
+
+
+class Pump:
+    """The stream's side: every shard of the table's stream to one function.
+
+    `prepare` sees each batch first; `kick` is called when the stream has lost records.
     """
 
     def __init__(
         self,
         local: Local,
         table: str,
-        mapping: Mapping[str, Any],
-        outbox: Callable[[dict[str, Any], Any], Any],
+        function: Function,
         prepare: Callable[[Iterable[Record]], None],
         kick: Callable[[], None],
     ) -> None:
-        self._policy = Policy.of(mapping)
-        self._dead_letters = _dead_letter_queue(local, mapping)
+        self._policy = Policy.of(function.mapping)
+        self._dead_letters = _dead_letter_queue(local, function.mapping)
         self._table = table
-        self._outbox = outbox
+        self._function = function
         self._prepare = prepare
         self._kick = kick
         self._stopping = threading.Event()
-        self._checkpoint = Checkpoint(local.checkpoint_file)
+        self._checkpoint = Checkpoint(local.checkpoint_file(function.name))
         self._dynamodb, self._streams, self._sqs = map(_client, ("dynamodb", "dynamodbstreams", "sqs"))
         self._stream_arn = ""
         self._shards: dict[str, Shard] = {}
@@ -135,8 +144,8 @@ class Pump:
     def _deliver(self, records: list[Record]) -> Any:
         self._prepare(records)
         # Not `stopping`: a batch that has begun is finished.
-        context = Context("outbox", OUTBOX_TIMEOUT_SECONDS, threading.Event())
-        return self._outbox({"Records": records}, context)
+        context = Context(self._function.name, FUNCTION_TIMEOUT_SECONDS, threading.Event())
+        return self._function.handler({"Records": records}, context)
 
     def _give_up(self, shard: Shard, verdict: Verdict) -> None:
         assert verdict.dropped is not None
@@ -145,7 +154,7 @@ class Pump:
             verdict,
             shard.id,
             shard.stream_arn,
-            Context("outbox", 0, self._stopping).invoked_function_arn,
+            Context(self._function.name, 0, self._stopping).invoked_function_arn,
             _text_time(time.time()),
             [_text_time(created[0]), _text_time(created[-1])],
         )
@@ -185,7 +194,7 @@ def _await_stream(pump: Pump, stopping: threading.Event) -> None:
             stopping.wait(1)
 
 
-def _build(local: Local, settings: Settings, stopping: threading.Event) -> tuple[Pump, Schedule]:
+def _build(local: Local, settings: Settings, stopping: threading.Event) -> tuple[list[Pump], Schedule]:
     schedule = Schedule("sync", sync, stopping, timeout_seconds=SYNC_TIMEOUT_SECONDS)
     bootstrap.use_kick(schedule.kick)
     connect = as_admin(local, settings.cluster_timeout_seconds)
@@ -193,9 +202,15 @@ def _build(local: Local, settings: Settings, stopping: threading.Event) -> tuple
         grant_role(lambda: connect({"kubeconfig": local.kubeconfig}))
     setup = ClusterSetup(settings, connect)
     setup.ensure_priority_classes()
-    mapping = template.stream_mapping(template.read(config.RESOURCES))
-    pump = Pump(local, settings.jobs_table, mapping, outbox, setup.ensure_namespaces, schedule.kick)
-    return pump, schedule
+    resources = template.read(config.RESOURCES)
+    carries_out = Function("outbox", outbox, template.stream_mapping(resources, "Outbox"))
+    tells = Function("state_changes", state_changes, template.stream_mapping(resources, "StateChanges"))
+    table = settings.jobs_table
+    pumps = [
+        Pump(local, table, carries_out, setup.ensure_namespaces, schedule.kick),
+        Pump(local, table, tells, lambda _: None, lambda: None),
+    ]
+    return pumps, schedule
 
 
 def main() -> int:
@@ -210,11 +225,18 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     local = config.load()
-    pump, schedule = _build(local, load(os.environ), stopping)
-    _await_stream(pump, stopping)
+    pumps, schedule = _build(local, load(os.environ), stopping)
+    for pump in pumps:
+        _await_stream(pump, stopping)
     print("ready stream and schedule", flush=True)
     schedule.start()
-    pump.run(stopping)
+    first, *others = pumps
+    threads = [threading.Thread(target=pump.run, args=(stopping,), daemon=True) for pump in others]
+    for thread in threads:
+        thread.start()
+    first.run(stopping)
+    for thread in threads:
+        thread.join(20)
     if not schedule.join(20):
         log.warning("the sync did not end in time")
     return 0

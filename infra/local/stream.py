@@ -79,7 +79,9 @@ class Shard:
         give_up: Callable[[Shard, Verdict], None],
         on_gap: Callable[[], None],
     ) -> bool:
-        """Read or retry once; returns whether there was anything to do. Raises botocore's errors."""
+        """Read or retry once; returns whether there is more to do right away. Raises botocore's errors.
+
+        What the filter leaves out is no reason to look again at once: a lease is renewed all the time."""
         if not self._waiting:
             records = self._read(policy.batch_size, on_gap)
             if not records:
@@ -87,7 +89,7 @@ class Shard:
             chosen = tuple(record for record in records if _passes(record, policy))
             if not chosen:
                 self._checkpoint.set(self.id, sequence_number(records[-1]))
-                return True
+                return len(records) == policy.batch_size
             self._waiting.append(Batch(chosen))
             self._retry_at = 0.0
         if time.monotonic() < self._retry_at:
@@ -114,7 +116,7 @@ class Shard:
             answer = deliver(list(batch.records))
         except Exception:
             log.exception(
-                "the outbox crashed on %d records, attempt %d", len(batch.records), batch.attempts + 1
+                "the function crashed on %d records, attempt %d", len(batch.records), batch.attempts + 1
             )
             return crashed(batch, policy, time.time())
         finally:
@@ -122,7 +124,7 @@ class Shard:
                 self.forget_iterator()
         verdict = succeeded(batch, answer, policy, time.time())
         if verdict.again:
-            log.warning("the outbox wants %d records again: %s", len(verdict.again[0].records), answer)
+            log.warning("the function wants %d records again: %s", len(verdict.again[0].records), answer)
         return verdict
 
     def _read(self, limit: int, on_gap: Callable[[], None]) -> list[Record]:

@@ -74,13 +74,13 @@ def gateway_responses(template: Mapping[str, Any]) -> dict[str, Any]:
     return dict(properties.get("GatewayResponses", {}))
 
 
-def stream_mapping(template: Mapping[str, Any]) -> dict[str, Any]:
-    """The properties of the DynamoDB event source (batch size, retries, filters, dead letters)."""
-    for body in template.get("Resources", {}).values():
-        for event in body.get("Properties", {}).get("Events", {}).values():
-            properties = event.get("Properties", {})
-            if event.get("Type") == "DynamoDB" or _is_table_stream(properties.get("Stream")):
-                return dict(properties)
+def stream_mapping(template: Mapping[str, Any], function: str) -> dict[str, Any]:
+    """The properties of a function's DynamoDB event source (batch size, retries, filters, dead letters)."""
+    body = template.get("Resources", {}).get(function, {})
+    for event in body.get("Properties", {}).get("Events", {}).values():
+        properties = event.get("Properties", {})
+        if event.get("Type") == "DynamoDB" or _is_table_stream(properties.get("Stream")):
+            return dict(properties)
     return {}
 
 

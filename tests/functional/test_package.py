@@ -97,6 +97,30 @@ def test_a_role_allows_the_table_calls_that_its_function_makes_and_no_more(
     assert actions(resources, role) == {f"dynamodb:{name}" for name in allowed}
 
 
+def test_who_tells_of_state_changes_reads_the_stream_and_may_tell_one_bus(
+    resources: Mapping[str, Any],
+) -> None:
+    assert actions(resources, "StateChangesRole") == {
+        *(f"dynamodb:{name}" for name in ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")),
+        "sqs:SendMessage",
+        "events:PutEvents",
+    }
+    told = {
+        (role, str(statement["Resource"]))
+        for role, body in resources.items()
+        if body["Type"] == "AWS::IAM::Role"
+        for policy in body["Properties"].get("Policies", [])
+        for statement in policy["PolicyDocument"]["Statement"]
+        if "events:PutEvents" in statement["Action"]
+    }
+    assert told == {("StateChangesRole", str({"Fn::GetAtt": ["StateChangeBus", "Arn"]}))}
+    source = resources["StateChanges"]["Properties"]["Events"]["StateChangesDynamodbEventSource"][
+        "Properties"
+    ]
+    assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert "MaximumRetryAttempts" not in source, "a change is tried for as long as the stream has it"
+
+
 def test_only_the_api_reads_what_jobs_printed_and_nobody_writes_it(resources: Mapping[str, Any]) -> None:
     group = {"Fn::GetAtt": ["JobsLogGroup", "Arn"]}
     found = [

@@ -13,7 +13,7 @@ import pytest
 from infra.local import config, ministack
 from infra.local.config import Local
 from infra.local.processes import wait_until
-from infra.local.pump import Pump
+from infra.local.pump import Function, Pump
 from tests.stack import RunningStack
 
 OURS = '{"dynamodb": {"Keys": {"pk": {"S": [{"prefix": "LETTER#"}]}}}}'
@@ -56,7 +56,7 @@ def local(stack: RunningStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_record_that_always_fails_becomes_a_dead_letter_and_the_others_get_through(local: Local) -> None:
     deployed = ministack.deployed(local)
     outbox = Outbox()
-    pump = Pump(local, deployed.jobs_table, MAPPING, outbox, lambda _: None, lambda: None)
+    pump = Pump(local, deployed.jobs_table, Function("outbox", outbox, MAPPING), lambda _: None, lambda: None)
     dynamodb, sqs = ministack.client(local, "dynamodb"), ministack.client(local, "sqs")
     for name in ("first", "bad", "last"):
         item = {"pk": {"S": f"LETTER#{name}"}, "sk": {"S": "LETTER"}}

@@ -249,3 +249,14 @@ def test_every_page_of_shards_is_found() -> None:
 
 def _until(condition: Any) -> None:
     assert wait_until(condition, 5)
+
+
+def test_records_that_are_filtered_out_are_behind_us_and_no_reason_to_read_on_at_once(tmp_path: Path) -> None:
+    streams = MemoryStreams()
+    only_even = Policy(patterns=({"dynamodb": {"NewImage": {"status": {"S": ["even"]}}}},), batch_size=2)
+    reader = Reader(tmp_path, streams, only_even)
+    streams.write(1, 3, 5)
+    assert reader.turn(), "a full page may not be the last one"
+    assert not reader.turn()
+    assert reader.kept == "5"
+    assert reader.seen == []

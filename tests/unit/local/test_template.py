@@ -58,7 +58,8 @@ def test_short_tags_are_written_out(sample: Path) -> None:
 
 def test_the_streams_mapping_and_the_gateways_answers_are_found(sample: Path) -> None:
     body = template.read(sample)
-    assert template.stream_mapping(body)["MaximumRetryAttempts"] == 5
+    assert template.stream_mapping(body, "Outbox")["MaximumRetryAttempts"] == 5
+    assert template.stream_mapping(body, "RestAPI") == {}
     assert template.gateway_responses(body) == {"UNAUTHORIZED": {"StatusCode": 401}}
 
 

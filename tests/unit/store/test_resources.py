@@ -56,7 +56,7 @@ def test_the_records_are_kept_safe() -> None:
 
 
 def test_an_event_does_not_wake_the_outbox_and_a_record_does(bench: Bench) -> None:
-    patterns = Policy.of(template.stream_mapping(template.read(RESOURCES))).patterns
+    patterns = Policy.of(template.stream_mapping(template.read(RESOURCES), "Outbox")).patterns
     bench.store.add_event(JOB_ID, an_event())
     answer = bench.client.query(
         TableName=bench.table,
