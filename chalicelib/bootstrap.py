@@ -144,9 +144,7 @@ class Container:
 
     @cached_property
     def reconciler(self) -> Reconciler:
-        from chalicelib.services.reconcile import Reconciler
-
-        return Reconciler(self.store, self.settings.pools, self.clusters, self.manifest, self.clock)
+        return self._reconciler(self.store)
 
     @cached_property
     def kick(self) -> Kick:
@@ -172,16 +170,24 @@ class Container:
     @cached_property
     def sync(self) -> Sync:
         from chalicelib.services.feed import Feed
-        from chalicelib.services.sync import Pace, Sync
+        from chalicelib.services.sync import LEASE, Pace, Sync
 
+        holder = uuid.uuid4().hex
+        store = self.store.fenced(LEASE, holder)
         pace = Pace(
             interval=timedelta(seconds=self.settings.sync_interval_seconds),
             lease=timedelta(seconds=self.settings.sync_lease_seconds),
-            holder=uuid.uuid4().hex,
+            holder=holder,
             sleep=self.sleep,
-            feed=Feed(self.store, self.settings.pools, self.clusters),
+            feed=Feed(store, self.settings.pools, self.clusters),
         )
-        return Sync(self.reconciler, self.store, self.settings.pools, self.clusters, self.clock, pace)
+        reconciler = self._reconciler(store)
+        return Sync(reconciler, store, self.settings.pools, self.clusters, self.clock, pace)
+
+    def _reconciler(self, store: JobStore) -> Reconciler:
+        from chalicelib.services.reconcile import Reconciler
+
+        return Reconciler(store, self.settings.pools, self.clusters, self.manifest, self.clock)
 
 
 _container: Container | None = None

@@ -10,6 +10,7 @@ TrainyardError
 ├── NotFound                JobNotFound, PodNotFound
 ├── Conflict                JobFinished, IdempotencyConflict, PodNotRunning, NoShell, TicketUsed
 ├── StaleRecord             the record changed since it was read: reload, decide again
+├── LeaseLost               another has taken over: his writes count, and ours do not
 ├── Retryable               StoreUnavailable, LogsUnavailable, FunctionUnavailable, BusUnavailable,
 │                           ClusterUnavailable, TerminalsBusy; ClusterForbids, NamespaceMissing, PoolMissing,
 │                           TerminalsNotSetUp: once an admin has mended it
@@ -198,6 +199,10 @@ class StaleRecord(TrainyardError):
     """A conditional write lost its race: the record is newer than the one that was read, or gone."""
 
     code = "StaleRecord"
+
+
+class LeaseLost(TrainyardError):
+    """A write under a lease was refused: somebody else holds it by now."""
 
 
 class Retryable(TrainyardError):

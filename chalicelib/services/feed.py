@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from chalicelib.domain.events import Event, job_id_of
 from chalicelib.domain.job import Job
 from chalicelib.domain.pools import Pool
-from chalicelib.errors import ClusterRejected, ClusterUnavailable, StoreUnavailable
+from chalicelib.errors import ClusterRejected, ClusterUnavailable, LeaseLost, StoreUnavailable
 from chalicelib.services.ports import Clusters, JobStore
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class _Reader:
     def follow(self, seconds: float, goes_on: Callable[[], bool]) -> None:
         try:
             self._follow(seconds, goes_on)
-        except (ClusterUnavailable, ClusterRejected, StoreUnavailable) as error:
+        except (ClusterUnavailable, ClusterRejected, StoreUnavailable, LeaseLost) as error:
             log.warning("events of %s: %s", self._source.name, error)
         except Exception:
             log.exception("events of %s could not be kept", self._source.name)

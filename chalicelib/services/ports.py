@@ -204,6 +204,11 @@ class JobStore(SharedPages, Protocol):
         """Give the lease up, if `holder` still has it."""
         ...
 
+    def fenced(self, name: str, holder: str) -> JobStore:
+        """This store for the holder of that lease: it takes the lease by this store's own acquire_lease, and
+        every write raises LeaseLost unless he still holds it."""
+        ...
+
     def lease_is_free(self, name: str, now: datetime) -> bool: ...
 
     def use_ticket(self, ticket: Ticket) -> bool:

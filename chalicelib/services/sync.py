@@ -20,6 +20,7 @@ from chalicelib.domain.pools import Pool
 from chalicelib.errors import (
     ClusterRejected,
     ClusterUnavailable,
+    LeaseLost,
     StaleRecord,
     StoreUnavailable,
     TrainyardError,
@@ -80,6 +81,9 @@ class Sync:
             try:
                 self._pace.feed.resume()
                 made = self._passes(seconds_left, whole)
+            except LeaseLost as error:
+                log.warning("the run ends: %s", error)
+                break
             finally:
                 self._store.release_lease(LEASE, self._pace.holder)
             passes, whole = passes + made, False
@@ -195,6 +199,8 @@ class Sync:
             return self._reconciler.settle(job, observed, pool_id).action == Nothing()
         except (StaleRecord, ClusterUnavailable, ClusterRejected) as error:
             log.info("%s: next pass: %s", name, error)
+        except LeaseLost:
+            raise
         except Exception:
             log.exception("%s could not be settled", name)
         return False

@@ -18,11 +18,14 @@ KEY_UNUSED = "attribute_not_exists(pk) OR expires_at <= :now"
 # once. What was kept gives way only to the same event at a later time, or counted higher at the same time.
 NEWER_EVENT = "attribute_not_exists(pk) OR last_at < :last_at OR (last_at = :last_at AND times < :times)"
 
-# A lease is taken when it is free or expired, and renewed by the one who has it.
+# A lease is taken when it is free or expired; and by the one who has it, whose answer may have been lost.
 LEASE_FREE_OR_OURS = "attribute_not_exists(pk) OR held_until <= :now OR holder = :holder"
 
 # A lease that was lost in the meantime is another's to give up.
 LEASE_OURS = "holder = :holder"
+
+# Who renews it, or writes under it, must not have been overtaken: by another, or by himself in a later run.
+LEASE_HELD = "holder = :holder AND fence = :fence"
 
 # A ticket opens one terminal: of two who redeem it at the same time the second loses.
 TICKET_UNUSED = "attribute_not_exists(pk)"

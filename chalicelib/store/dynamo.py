@@ -21,6 +21,7 @@ from chalicelib.store.counters import Counters
 from chalicelib.store.events import Events
 from chalicelib.store.items import Item, from_item, to_item, to_time
 from chalicelib.store.keys import feed_key, idempotency_key, job_key, lease_key, page_key, ticket_key
+from chalicelib.store.lease import FencedTable, Lease
 from chalicelib.store.recount import recount
 from chalicelib.store.table import ConditionFailed, DynamoClient, Table
 from chalicelib.store.transactions import Action, put, transact
@@ -59,15 +60,19 @@ class DynamoStore:
         clock: Callable[[], datetime],
         sleep: Callable[[float], None],
         random: Random,
+        lease: Lease | None = None,
     ) -> None:
         if not 1 <= options.counter_shards <= MAX_SHARDS:
             raise ValueError(f"{options.counter_shards} counter shards: 1 to {MAX_SHARDS} are allowed")
-        self._table = Table(client, options.table, sleep, random)
+        self._plain = Table(client, options.table, sleep, random)
+        self._table = FencedTable(client, options.table, sleep, random, lease) if lease else self._plain
         self._counters = Counters(self._table, options.counter_shards)
         self._lists = queries.Lists(self._table, self._counters, options.walk_pages, options.walk_entries)
         self._events = Events(self._table, options.event_retention_seconds, clock)
         self._idempotency_seconds = options.idempotency_seconds
         self._clock = clock
+        self._options = options
+        self._leases: dict[tuple[str, str], Lease] = {}
 
     def create(self, job: Job, idempotency: Idempotency | None = None) -> Job:
         item = to_item(job)
@@ -162,20 +167,23 @@ class DynamoStore:
         return recount(self._table, self._counters, tenant)
 
     def acquire_lease(self, name: str, holder: str, now: datetime, lasts: timedelta) -> bool:
-        times = {"held_until": {"S": to_time(now + lasts)}}
-        item = {**lease_key(name), "holder": {"S": holder}, **times}
-        values = {":now": {"S": to_time(now)}, ":holder": {"S": holder}}
-        try:
-            self._table.put(item, conditions.LEASE_FREE_OR_OURS, values)
-        except ConditionFailed:
-            return False
-        return True
+        return self._lease(name, holder).acquire(now, lasts)
 
     def release_lease(self, name: str, holder: str) -> None:
-        try:
-            self._table.delete(lease_key(name), conditions.LEASE_OURS, {":holder": {"S": holder}})
-        except ConditionFailed:
-            return
+        self._lease(name, holder).release()
+
+    def fenced(self, name: str, holder: str) -> DynamoStore:
+        table = self._table
+        fenced = DynamoStore(
+            table.client,
+            self._options,
+            clock=self._clock,
+            sleep=table.sleep,
+            random=table.random,
+            lease=self._lease(name, holder),
+        )
+        fenced._leases = self._leases
+        return fenced
 
     def lease_is_free(self, name: str, now: datetime) -> bool:
         item = self._table.get(lease_key(name))
@@ -213,6 +221,9 @@ class DynamoStore:
 
     def ticket_is_used(self, ticket: Ticket) -> bool:
         return self._table.get(ticket_key(ticket.id)) is not None
+
+    def _lease(self, name: str, holder: str) -> Lease:
+        return self._leases.setdefault((name, holder), Lease(self._plain, name, holder))
 
     def _claim(self, job: Job, idempotency: Idempotency) -> builtins.list[Action]:
         now = int(self._clock().timestamp())

@@ -7,7 +7,7 @@ here is what it does not: conflicts with a running transaction and the unprocess
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from random import Random
 from typing import Any, Protocol
 
@@ -28,6 +28,7 @@ class DynamoClient(Protocol):
 
     def get_item(self, **request: Any) -> Mapping[str, Any]: ...
     def put_item(self, **request: Any) -> Mapping[str, Any]: ...
+    def update_item(self, **request: Any) -> Mapping[str, Any]: ...
     def delete_item(self, **request: Any) -> Mapping[str, Any]: ...
     def query(self, **request: Any) -> Mapping[str, Any]: ...
     def batch_get_item(self, **request: Any) -> Mapping[str, Any]: ...
@@ -58,6 +59,11 @@ class Table:
         self.name = name
         self.sleep = sleep
         self.random = random
+        self.one_at_a_time: AbstractContextManager[Any] = nullcontext()
+
+    def guards(self) -> Sequence[Any]:
+        """The checks that every transaction carries besides its own."""
+        return ()
 
     def get(self, key: Key) -> Item | None:
         """One item, as of now."""
@@ -94,6 +100,13 @@ class Table:
         """Delete an item. Raises ConditionFailed, also when there is none."""
         self._write(self.client.delete_item, {"Key": key, "ConditionExpression": condition}, values)
 
+    def update(self, key: Key, change: str, condition: str, values: Mapping[str, Any]) -> Item:
+        """Change an item, or begin one; returns it as it is then. Raises ConditionFailed."""
+        request = {"Key": key, "UpdateExpression": change, "ConditionExpression": condition}
+        answer = self._write(self.client.update_item, request | {"ReturnValues": "ALL_NEW"}, values)
+        item: Item = answer["Attributes"]
+        return item
+
     def attempts(self) -> Iterator[int]:
         """The numbers of the attempts of a write, from 0, with a pause of random length before each but
         the first: writers who collided once do not collide again in step."""
@@ -108,15 +121,14 @@ class Table:
         request: dict[str, Any],
         values: Mapping[str, Any] | None,
         item: Item | None = None,
-    ) -> None:
+    ) -> Mapping[str, Any]:
         if values:
             request["ExpressionAttributeValues"] = values
         in_doubt = False
         for _ in self.attempts():
             try:
                 with translated(item):
-                    write(TableName=self.name, **request)
-                return
+                    return write(TableName=self.name, **request)
             except Conflicted as error:
                 in_doubt |= error.in_doubt
             except ConditionFailed as error:

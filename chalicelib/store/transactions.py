@@ -14,11 +14,12 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from chalicelib.errors import StoreUnavailable
+from chalicelib.errors import LeaseLost, StoreUnavailable
 from chalicelib.store.items import Item
 from chalicelib.store.keys import Key
 from chalicelib.store.table import ATTEMPTS, ConditionFailed, Table, refusal, translated, was_retried
 
+LEASE = "lease"  # the label of a fence's check
 MAX_ACTIONS = 100  # DynamoDB's own limit for one transaction
 
 _RETRIED = {"None", "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
@@ -50,6 +51,10 @@ def update(label: str, key: Key, request: Mapping[str, Any]) -> Action:
     return Action(label, "Update", {"Key": key, **request})
 
 
+def delete(label: str, key: Key, condition: str, values: Mapping[str, Any] | None = None) -> Action:
+    return Action(label, "Delete", _with_values({"Key": key, "ConditionExpression": condition}, values))
+
+
 def check(label: str, key: Key, condition: str, values: Mapping[str, Any] | None = None) -> Action:
     return Action(
         label, "ConditionCheck", _with_values({"Key": key, "ConditionExpression": condition}, values)
@@ -59,11 +64,17 @@ def check(label: str, key: Key, condition: str, values: Mapping[str, Any] | None
 def transact(table: Table, build: Build) -> None:
     """Carry out the actions that `build` gives for the number of the attempt, all or none of them.
 
-    Raises ConditionFailed when a condition does not hold, StoreUnavailable when conflicts do not end.
+    Raises ConditionFailed when a condition does not hold, StoreUnavailable when conflicts do not end, and
+    LeaseLost when the table is fenced and its holder was overtaken.
     """
+    with table.one_at_a_time:
+        _transact(table, build)
+
+
+def _transact(table: Table, build: Build) -> None:
     in_doubt = False
     for attempt in table.attempts():
-        actions = build(attempt)
+        actions = [*build(attempt), *table.guards()]
         items = [action.item for action in actions]
         try:
             with translated(*items):
@@ -71,6 +82,8 @@ def transact(table: Table, build: Build) -> None:
             return
         except _Cancelled as error:
             in_doubt |= error.in_doubt
+            if LEASE in error.failed:
+                raise LeaseLost("another has taken the lease over") from error
             if error.failed:
                 raise ConditionFailed(error.failed, in_doubt) from error
             if "ValidationError" in error.codes:

@@ -17,7 +17,7 @@ from chalicelib.services.jobs import Jobs
 from chalicelib.services.outbox import Outbox
 from chalicelib.services.reconcile import Reconciler
 from chalicelib.services.submission import JobRequest, Submission
-from chalicelib.services.sync import Pace, Sync
+from chalicelib.services.sync import LEASE, Pace, Sync
 from tests.builders import NAMESPACE, POOL
 from tests.fake_cluster import FakeCluster
 from tests.unit.store.benches import bench, new_bench  # noqa: F401 (fixtures)
@@ -55,8 +55,10 @@ class Yard:
         self.sync = self.another_sync("me")
 
     def another_sync(self, holder: str, **changes: Any) -> Sync:
+        store = self.store.fenced(LEASE, holder)
         pace = self.pace(holder, **changes)
-        return Sync(self.reconciler, self.store, POOLS, self.cluster, self.clock, pace)
+        reconciler = Reconciler(store, POOLS, self.cluster, MANIFEST, self.clock)
+        return Sync(reconciler, store, POOLS, self.cluster, self.clock, pace)
 
     def pace(self, holder: str, pools: Mapping[str, Pool] = POOLS, interval: float = 2) -> Pace:
         return Pace(
@@ -64,7 +66,7 @@ class Yard:
             lease=timedelta(seconds=20),
             holder=holder,
             sleep=self.clock.move,
-            feed=Feed(self.store, pools, self.cluster),
+            feed=Feed(self.store.fenced(LEASE, holder), pools, self.cluster),
         )
 
     def submit(self) -> str:

@@ -338,6 +338,11 @@ def test_a_running_jobs_events_cost_no_pass_that_is_idle(yard: Yard) -> None:
     yard.run()
     yard.cluster.show(yard.cluster.created[0], running_pod())
     yard.sync.run(yard.seconds(10))
-    puts = yard.bench.spy.asked("put_item")
-    positions = [call for call in puts if call.request["Item"]["pk"]["S"].startswith("FEED#")]
+    written = [
+        action["Put"]["Item"]["pk"]["S"]
+        for call in yard.bench.spy.asked("transact_write_items")
+        for action in call.request["TransactItems"]
+        if "Put" in action
+    ]
+    positions = [key for key in written if key.startswith("FEED#")]
     assert len(positions) == 1, "a position that did not move is not written"

@@ -10,7 +10,7 @@ from chalicelib.domain.decide import SUBMISSION_LASTS
 from chalicelib.domain.observed import Outcome
 from chalicelib.errors import ClusterUnavailable, JobFinished
 from chalicelib.services.reconcile import Reconciler
-from chalicelib.services.sync import Sync
+from chalicelib.services.sync import LEASE, Sync
 from tests.builders import ended_pod, later, running_pod
 from tests.unit.services.conftest import ADA, MANIFEST, Yard
 
@@ -231,6 +231,32 @@ def test_records_that_cannot_be_read_are_not_taken_for_missing_ones(yard: Yard) 
     assert yard.cluster.calls["workloads"] == looks + 1
     assert not yard.cluster.jobs[job_id].deleting
     assert other in yard.cluster.created
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_holder_that_slept_through_its_lease_writes_nothing_when_it_wakes(yard: Yard, moment: str) -> None:
+    job_id = yard.run()
+    yard.cluster.show(job_id, running_pod())
+    other = yard.another_sync("other")
+
+    def sleep_while_another_takes_over() -> None:
+        yard.cluster.before.clear()
+        yard.cluster.after.clear()
+        yard.clock.move(60)
+        yard.cluster.show(job_id, ended_pod(0), outcome=Outcome.COMPLETE, finished_at=later(9))
+        assert yard.store.acquire_lease(LEASE, "other", yard.clock(), timedelta(seconds=20))
+        if moment == "after":
+            other.look()
+
+    yard.cluster.before["workloads"] = sleep_while_another_takes_over
+    before = yard.store.get(job_id)
+    yard.sync.run(yard.seconds(60))
+    if moment == "before":
+        assert yard.store.get(job_id) == before, (
+            "what it saw is not written, although nothing stood in its way"
+        )
+        other.look()
+    assert yard.says(job_id) == ("succeeded", "Completed")
 
 
 def test_a_kick_does_not_wait_for_a_lease_that_is_held(yard: Yard) -> None:
