@@ -170,6 +170,7 @@ class Container:
     @cached_property
     def sync(self) -> Sync:
         from chalicelib.services.feed import Feed
+        from chalicelib.services.newsroom import Newsroom
         from chalicelib.services.sync import LEASE, Pace, Sync
 
         holder = uuid.uuid4().hex
@@ -180,6 +181,7 @@ class Container:
             holder=holder,
             sleep=self.sleep,
             feed=Feed(store, self.settings.pools, self.clusters),
+            news=Newsroom,
         )
         reconciler = self._reconciler(store)
         return Sync(reconciler, store, self.settings.pools, self.clusters, self.clock, pace)

@@ -93,7 +93,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         finished_job_ttl_seconds=read.whole("FINISHED_JOB_TTL_SECONDS", 24 * 3600),
         stop_grace_seconds=read.whole("STOP_GRACE_SECONDS", 30),
         sync_function=read.text("SYNC_FUNCTION", ""),
-        sync_interval_seconds=read.seconds("SYNC_INTERVAL_SECONDS", 2.0, most=20.0),
+        sync_interval_seconds=read.seconds("SYNC_INTERVAL_SECONDS", 5.0, most=20.0),
         sync_lease_seconds=read.whole("SYNC_LEASE_SECONDS", 20),
         state_change_bus=read.text("STATE_CHANGE_BUS", ""),
         log_group=read.text("LOG_GROUP", "/trainyard/jobs"),

@@ -13,6 +13,7 @@ from chalicelib.domain.pools import Pool
 from chalicelib.errors import NamespaceMissing
 from chalicelib.services.ports import ExecCall, Happened
 from tests.fake_logs import FakeLogs
+from tests.fake_watch import FakeWatch
 
 
 class FakeCluster:
@@ -27,6 +28,7 @@ class FakeCluster:
         self.after: dict[str, Callable[[], object]] = {}
         self.printed = FakeLogs()
         self.logs = self.printed.node
+        self.silent: set[str] = set()  # jobs whose changes no watch tells
         self.happened_events: list[tuple[str, Event]] = []  # in order, each with its namespace
         self.forgotten = 0  # as many of the first of them are known to a list only
         self.broken: Exception | None = None  # connecting to it raises this
@@ -38,7 +40,7 @@ class FakeCluster:
         return self
 
     def submit(self, manifests: Sequence[Mapping[str, Any]]) -> None:
-        self._enter("submit")
+        self.enter("submit")
         metadata = manifests[0]["metadata"]
         if metadata["namespace"] not in self.namespaces:
             raise NamespaceMissing(metadata["namespace"])
@@ -49,19 +51,18 @@ class FakeCluster:
 
     def delete(self, namespace: str, name: str) -> None:
         del namespace
-        self._enter("delete")
+        self.enter("delete")
         if name in self.jobs:
             self.jobs[name] = replace(self.jobs[name], deleting=True)
         self._leave("delete")
 
-    def workloads(self, pool: Pool) -> Iterator[Workload]:
+    def watch(self, pool: Pool) -> FakeWatch:
         del pool
-        self._enter("workloads")
-        yield from list(self.jobs.values())
+        return FakeWatch(self)
 
     def workload(self, namespace: str, job_id: str) -> Workload | None:
         del namespace
-        self._enter("workload")
+        self.enter("workload")
         return self.jobs.get(job_id)
 
     def pods(self, namespace: str, job_id: str) -> Sequence[Pod]:
@@ -77,7 +78,7 @@ class FakeCluster:
     def happened(self, namespace: str | None, position: str | None, seconds: float) -> Iterator[Happened]:
         """A list is of two Events a page; a position is how many there were."""
         del seconds
-        self._enter("happened")
+        self.enter("happened")
         events = self.happened_events
         known = int(position) if position else -1
         if known < self.forgotten:
@@ -97,7 +98,8 @@ class FakeCluster:
     def finish_deletions(self) -> None:
         self.jobs = {name: seen for name, seen in self.jobs.items() if not seen.deleting}
 
-    def _enter(self, call: str) -> None:
+    def enter(self, call: str) -> None:
+        """Somebody makes this call: it is counted, and may be in for a surprise."""
         self.calls[call] += 1
         self.before.get(call, _nothing)()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from chalicelib.cluster import observe
 from chalicelib.cluster.api import AlreadyExists, KubernetesApi, NotFoundInCluster
 from chalicelib.cluster.changes import changes, is_ahead
 from chalicelib.cluster.podlogs import PodLogs
+from chalicelib.cluster.watch import PoolWatch
 from chalicelib.domain import labels
 from chalicelib.domain.events import Event
 from chalicelib.domain.manifest import CONTAINER
@@ -25,8 +25,6 @@ from chalicelib.errors import (
 from chalicelib.services.ports import ExecCall, Happened
 
 log = logging.getLogger(__name__)
-
-WARNINGS = 20  # Jobs without pods whose Events one list looks up
 
 _PATHS = {"Job": ("/apis/batch/v1", "jobs"), "Service": ("/api/v1", "services")}
 
@@ -56,21 +54,10 @@ class KubernetesCluster:
     def delete(self, namespace: str, name: str) -> None:
         self._delete("Job", namespace, name)
 
-    def workloads(self, pool: Pool) -> Iterator[Workload]:
+    def watch(self, pool: Pool) -> PoolWatch:
         where = "" if pool.spans_tenants else f"/namespaces/{pool.namespace}"
         own = f"{labels.INSTANCE}={self._instance},{labels.POOL}={pool.id},{labels.JOB}"
-        jobs = [
-            job for job in self._api.items(f"/apis/batch/v1{where}/jobs", _labelled(own)) if _is_named(job)
-        ]
-        pods: defaultdict[tuple[str, str], list[Pod]] = defaultdict(list)
-        for pod in self._api.items(f"/api/v1{where}/pods", _labelled(own)):
-            pods[_key(pod)].append(observe.pod(pod))
-        warnings = WARNINGS
-        for job in jobs:
-            warning = None
-            if warnings and _waits_for_pods(job) and not pods[_key(job)]:
-                warning, warnings = self._warning(job), warnings - 1
-            yield observe.workload(job, pods[_key(job)], warning)
+        return PoolWatch(self._api, where, own, self._warning)
 
     def workload(self, namespace: str, job_id: str) -> Workload | None:
         try:
@@ -80,7 +67,7 @@ class KubernetesCluster:
         if not self._is_ours(job):
             return None
         pods = self.pods(namespace, job_id)
-        warning = self._warning(job) if _waits_for_pods(job) and not pods else None
+        warning = self._warning(namespace, job_id) if _waits_for_pods(job) and not pods else None
         return observe.workload(job, pods, warning)
 
     def pods(self, namespace: str, job_id: str) -> Sequence[Pod]:
@@ -159,8 +146,7 @@ class KubernetesCluster:
         query = {"fieldSelector": f"involvedObject.name={name}"}
         return self._api.items(f"/api/v1/namespaces/{namespace}/events", query)
 
-    def _warning(self, job: Mapping[str, Any]) -> str | None:
-        namespace, name = _key(job)
+    def _warning(self, namespace: str, name: str) -> str | None:
         found = [observe.event(item) for item in self._events_of(namespace, name)]
         told = [event for event in found if event.type == "Warning"]
         return max(told, key=lambda event: event.timestamp).message if told else None
@@ -180,18 +166,8 @@ def _path(kind: str, namespace: str, name: str = "") -> str:
     return f"{group}/namespaces/{namespace}/{plural}" + (f"/{name}" if name else "")
 
 
-def _key(value: Mapping[str, Any]) -> tuple[str, str]:
-    metadata = value["metadata"]
-    return metadata["namespace"], (metadata.get("labels") or {}).get(labels.JOB, metadata["name"])
-
-
 def _labelled(selector: str) -> dict[str, str]:
     return {"labelSelector": selector}
-
-
-def _is_named(job: Mapping[str, Any]) -> bool:
-    """Whether it is the Job of the id that its label names, and not somebody's copy of it."""
-    return bool(job["metadata"]["name"] == job["metadata"]["labels"][labels.JOB])
 
 
 def _waits_for_pods(job: Mapping[str, Any]) -> bool:

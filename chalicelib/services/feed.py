@@ -46,15 +46,17 @@ class Feed:
         for reader in self._readers:
             reader.position = None
 
-    def follow(self, seconds: float, goes_on: Callable[[], bool]) -> None:
+    def follow(self, seconds: float, goes_on: Callable[[], bool]) -> list[tuple[str, str]]:
         """Keep what the clusters tell, for about that long; or less, where one does not answer. A long list
-        is left where it is when `goes_on` says so. Trouble is logged, and tried again by the next call."""
+        is left where it is when `goes_on` says so. Trouble is logged, and tried again by the next call.
+
+        Returns what warnings about Kubernetes Jobs themselves say: a job's id, and why it has no pods."""
         if len(self._readers) <= 1:
-            for reader in self._readers:
-                reader.follow(seconds, goes_on)
-            return
-        with ThreadPoolExecutor(len(self._readers)) as threads:
-            list(threads.map(lambda reader: reader.follow(seconds, goes_on), self._readers))
+            told = [reader.follow(seconds, goes_on) for reader in self._readers]
+        else:
+            with ThreadPoolExecutor(len(self._readers)) as threads:
+                told = list(threads.map(lambda reader: reader.follow(seconds, goes_on), self._readers))
+        return [warning for warnings in told for warning in warnings]
 
 
 class _Reader:
@@ -70,20 +72,24 @@ class _Reader:
         self._clusters = clusters
         self._places: dict[str, tuple[str, str] | None] = {}  # job id → cluster, namespace; None: no job
 
-    def follow(self, seconds: float, goes_on: Callable[[], bool]) -> None:
+    def follow(self, seconds: float, goes_on: Callable[[], bool]) -> list[tuple[str, str]]:
+        warnings: list[tuple[str, str]] = []
         try:
-            self._follow(seconds, goes_on)
+            self._follow(seconds, goes_on, warnings)
         except (ClusterUnavailable, ClusterRejected, StoreUnavailable, LeaseLost) as error:
             log.warning("events of %s: %s", self._source.name, error)
         except Exception:
             log.exception("events of %s could not be kept", self._source.name)
+        return warnings
 
-    def _follow(self, seconds: float, goes_on: Callable[[], bool]) -> None:
+    def _follow(self, seconds: float, goes_on: Callable[[], bool], warnings: list[tuple[str, str]]) -> None:
         source = self._source
         self.position = begin = self.position or self._store.feed_position(source.name)
         try:
             for happened in self._clusters(source.pool).happened(source.namespace, begin, seconds):
-                self._store.add_events(self._ours(happened.events))
+                ours = self._ours(happened.events)
+                self._store.add_events(ours)
+                warnings += [(job_id, event.message) for job_id, event in ours if _is_about(job_id, event)]
                 self.position = happened.position or self.position
                 if happened.position is None and not goes_on():
                     return
@@ -111,6 +117,10 @@ class _Reader:
     def _place(self, job: Job | None) -> tuple[str, str] | None:
         pool = self._pools.get(job.spec.pool) if job and not job.is_deleted else None
         return (pool.cluster, pool.namespace_of(job.tenant)) if job and pool else None
+
+
+def _is_about(job_id: str, event: Event) -> bool:
+    return event.type == "Warning" and event.object == f"Job/{job_id}"
 
 
 def _sources(pools: Iterable[Pool]) -> Iterator[_Source]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from ssl import SSLContext
@@ -287,6 +287,39 @@ class ExecCall:
     server_name: str | None
 
 
+Learn = Callable[[], Set[str]]  # takes one piece of news in; the jobs that are not as they were, by their ids
+Follow = Callable[[float], Iterator[Learn]]  # what is told for about so many seconds, as it is told
+
+
+class Watch(Protocol):
+    """One pool's workloads, kept up to date by what its follows tell. All but those are for one thread."""
+
+    def workloads(self) -> Sequence[Workload]:
+        """List them anew: all that there are. What the follows tell goes on from there."""
+        ...
+
+    def workload(self, job_id: str) -> Workload | None:
+        """One as last seen: where nothing is told it may be old, and one that is new may be missing."""
+        ...
+
+    def warned(self, job_id: str, message: str) -> Set[str]:
+        """Learn from an Event why a job has no pods."""
+        ...
+
+    def follows(self) -> Sequence[Follow]:
+        """To be followed side by side, each by one thread, again and again. They raise ClusterUnavailable;
+        where they broke off is where the next call goes on."""
+        ...
+
+
+class News(Protocol):
+    """What several follows tell, for one reader: services.newsroom."""
+
+    def wait(self, seconds: float) -> Sequence[Learn]: ...
+    def close(self) -> None: ...
+    def join(self) -> None: ...
+
+
 class Cluster(Protocol):
     """One Kubernetes. Raises ClusterUnavailable or a child of it (retry) and ClusterRejected (final)."""
 
@@ -300,8 +333,8 @@ class Cluster(Protocol):
         """Delete the Kubernetes Job and, in the foreground, its pods; one that is gone is fine."""
         ...
 
-    def workloads(self, pool: Pool) -> Iterator[Workload]:
-        """Every workload of this Trainyard in the pool: one paged list of Jobs, one of pods."""
+    def watch(self, pool: Pool) -> Watch:
+        """What there is of this Trainyard in the pool. Asks nothing yet."""
         ...
 
     def workload(self, namespace: str, job_id: str) -> Workload | None:

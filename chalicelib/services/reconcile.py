@@ -60,6 +60,15 @@ class Reconciler:
         job = self._store.get(job_id)
         if job is None or not wants_work(job):
             return
+        self._try(job, down)
+
+    def look_up(self, job_id: str, down: set[str]) -> None:
+        """Settle a job by what its cluster says right now, its record read before. Raises like work_off."""
+        job = self._store.get(job_id)
+        if job is not None:
+            self._try(job, down)
+
+    def _try(self, job: Job, down: set[str]) -> None:
         pool_id = job.spec.pool
         if pool_id in down:
             raise ClusterUnavailable(f"the cluster of pool {pool_id!r} does not answer")

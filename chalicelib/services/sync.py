@@ -1,17 +1,18 @@
-"""The pass: every unsettled record against everything that runs, one list per pool.
+"""Lists what runs, watches it from there and applies each change at once: one holder of a lease at a time.
 
-It moves records on, and it repairs whatever an event missed: Jobs that were deleted, Jobs without a record,
-records that nobody submitted. One holder of a lease at a time; the writes are conditional all the same.
+It also repairs whatever an event missed: Jobs that were deleted, Jobs without a record, records that nobody
+submitted. What watches tell is believed while a job goes on; an end, and an absence, are looked up first.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 
 from chalicelib.domain.decide import Nothing
 from chalicelib.domain.job import Job
@@ -27,29 +28,33 @@ from chalicelib.errors import (
 )
 from chalicelib.services.feed import Feed
 from chalicelib.services.placement import pool_of
-from chalicelib.services.ports import Clock, Clusters, JobStore
+from chalicelib.services.ports import Clock, Clusters, Follow, JobStore, Learn, News, Watch
 from chalicelib.services.reconcile import Reconciler, is_to_be_submitted
 
 log = logging.getLogger(__name__)
 
 LEASE = "sync"
-LAST_PASS_SECONDS = 5.0  # what one more pass may need
+LAST_SECONDS = 8.0  # that a run leaves of its time: to finish what it does, and for its threads to end
+HAND_OVER = timedelta(seconds=0.25)  # how often a successor asks for the lease
+ENDED = ("Succeeded", "Failed")  # phases of a pod that has nothing more to tell
 LINGER = timedelta(seconds=5)  # after the last job is settled: what happened to it is told a little later
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How often a run looks, what it reads meanwhile, and how long its lease outlives its last look."""
+    """How often a run reads the unsettled records, what it reads meanwhile, and how long its lease outlives
+    its last sign of life."""
 
     interval: timedelta
     lease: timedelta
     holder: str
     sleep: Callable[[float], None]
     feed: Feed
+    news: Callable[[Sequence[Follow]], News]
 
 
 class Sync:
-    """Runs passes while anything is unsettled, and returns at once when nothing is."""
+    """Watches while anything is unsettled, and returns at once when nothing is."""
 
     def __init__(
         self,
@@ -67,25 +72,23 @@ class Sync:
         self._clock = clock
         self._pace = pace
         self._over: dict[str, frozenset[str]] = {}  # pool → finished Jobs whose records are terminal for good
+        self._watches: dict[str, Watch] = {}
+        self._changed: defaultdict[str, set[str]] = defaultdict(set)  # pool → jobs that were told of
+        self._renewed_at: datetime | None = None
+        self._is_following = False
 
     def run(self, seconds_left: Callable[[], float], *, whole: bool = False, patient: bool = True) -> int:
-        """Pass after pass until nothing is unsettled or the time is nearly up; returns how many.
+        """List and watch until nothing is unsettled or the time is nearly up; returns how many times the
+        unsettled records were read.
 
-        `whole` makes the first pass look at the clusters even when no record is unsettled: it finds Jobs that
-        no record knows. `patient` waits for a lease that somebody else holds.
+        `whole` looks at the clusters even when no record is unsettled: it finds Jobs that no record knows.
+        `patient` waits for a lease that somebody else holds.
         """
         passes = 0
         while whole or self._store.has_unsettled():
             if not self._leads(seconds_left, patient):
                 break
-            try:
-                self._pace.feed.resume()
-                made = self._passes(seconds_left, whole)
-            except LeaseLost as error:
-                log.warning("the run ends: %s", error)
-                break
-            finally:
-                self._store.release_lease(LEASE, self._pace.holder)
+            made = self._reign(seconds_left, whole)
             passes, whole = passes + made, False
             if not made or self._is_late(seconds_left):
                 break
@@ -93,9 +96,9 @@ class Sync:
         return passes
 
     def look(self, *, whole: bool = True) -> bool:
-        """One pass over every pool, renewing the lease at each. A pool whose cluster does not answer holds no
-        other back. False when there is no more to do: the lease is lost, or no record is unsettled, and then
-        no cluster is looked at unless the pass is to be a `whole` one."""
+        """List every pool and settle what is there, renewing the lease at each. A pool whose cluster does not
+        answer holds no other back. False when there is no more to do: the lease is lost, or no record is
+        unsettled, and then no cluster is looked at unless the look is to be a `whole` one."""
         # The records come first: a Job that is then missing from the cluster's list is really gone.
         records: defaultdict[str, dict[str, Job]] = defaultdict(dict)
         for job in self._store.unsettled():
@@ -112,55 +115,127 @@ class Sync:
                 self._tell(records[pool_id].values(), error)
         return bool(records)
 
-    def _passes(self, seconds_left: Callable[[], float], whole: bool) -> int:
-        passes = 0
-        while self.look(whole=whole):
-            passes += 1
-            whole = False
-            if self._is_late(seconds_left):
-                return passes
-            self._wait(seconds_left)
-            if seconds_left() < LAST_PASS_SECONDS:
-                return passes
-        until = self._clock() + LINGER
-        while passes and self._clock() < until and not self._is_late(seconds_left):
-            if not self._acquired() or self._store.has_unsettled():
-                break
-            self._wait(seconds_left)
-        return passes + whole
+    def sweep(self) -> bool:
+        """Settle every unsettled record by what was last seen of it: what nobody submitted, what could not be
+        done before, what only time decides. False when there is none."""
+        records = list(self._store.unsettled())
+        down: set[str] = set()
+        for job in records:
+            if not self._still_leads():
+                raise LeaseLost("it ran out while records were settled")
+            self._settle_seen(job, job.id, job.spec.pool, down)
+        return bool(records)
 
-    def _wait(self, seconds_left: Callable[[], float]) -> None:
-        """Keep what the clusters tell, until the next look is due. The lease is renewed on the way."""
+    def _reign(self, seconds_left: Callable[[], float], whole: bool) -> int:
+        """What is done while the lease is held. It is given up before the watches' threads have ended: who
+        waits for it need not wait for them, and without it they write nothing."""
+        news: News | None = None
+        try:
+            self._pace.feed.resume()
+            self._watches = {}
+            if not self.look(whole=whole):
+                return int(whole)
+            self._is_following = True
+            news = self._pace.news(list(self._follows()))
+            return 1 + self._follow(news, seconds_left)
+        except LeaseLost as error:
+            log.warning("the run ends: %s", error)
+            return 0
+        finally:
+            self._is_following = False
+            if news:
+                news.close()
+            self._store.release_lease(LEASE, self._pace.holder)
+            if news:
+                news.join()
 
-        def goes_on() -> bool:
-            return not self._is_late(seconds_left) and self._acquired()
+    def _follow(self, news: News, seconds_left: Callable[[], float]) -> int:
+        """Apply what is told as it is told, and sweep now and then, for as long as there is a reason to."""
+        sweeps, needed_until = 0, self._clock() + LINGER
+        while self._clock() < needed_until and not self._is_late(seconds_left):
+            due = self._clock() + self._pace.interval
+            while (left := due - self._clock()) > timedelta(0) and not self._is_late(seconds_left):
+                self._take(news.wait(min(left, self._pace.lease / 4).total_seconds()))
+                if not self._still_leads():
+                    return sweeps
+            if self.sweep():
+                sweeps, needed_until = sweeps + 1, self._clock() + max(LINGER, self._pace.interval)
+        return sweeps
 
-        due = self._clock() + self._pace.interval
-        while (left := due - self._clock()) > timedelta(0):
-            began, length = self._clock(), min(left, self._pace.lease / 4)
-            self._pace.feed.follow(length.total_seconds(), goes_on)
-            rest = length - (self._clock() - began)
-            if rest > timedelta(0):
-                self._pace.sleep(rest.total_seconds())
-            if length < left and not goes_on():
-                return
+    def _follows(self) -> Iterator[Follow]:
+        for pool_id, watch in self._watches.items():
+            for follow in watch.follows():
+                yield partial(self._of_pool, pool_id, follow)
+        yield self._events
+
+    def _of_pool(self, pool_id: str, follow: Follow, seconds: float) -> Iterator[Learn]:
+        for learn in follow(seconds):
+            yield partial(self._learn, pool_id, learn)
+
+    def _learn(self, pool_id: str, learn: Learn) -> Set[str]:
+        changed = learn()
+        self._changed[pool_id] |= changed
+        return changed
+
+    def _events(self, seconds: float) -> Iterator[Learn]:
+        for job_id, message in self._pace.feed.follow(seconds, lambda: self._is_following):
+            for pool_id, watch in self._watches.items():
+                yield partial(self._learn, pool_id, partial(watch.warned, job_id, message))
+
+    def _take(self, news: Sequence[Learn]) -> None:
+        """Learn all of it, and then settle each job that it is about once."""
+        for learn in news:
+            try:
+                learn()
+            except Exception:
+                log.exception("news that cannot be read")
+        changed, self._changed = self._changed, defaultdict(set)
+        down: set[str] = set()
+        for pool_id, job_ids in changed.items():
+            for job_id, job in self._read(sorted(job_ids)).items():
+                self._settle_seen(job, job_id, pool_id, down)
+
+    def _settle_seen(self, job: Job | None, job_id: str, pool_id: str, down: set[str]) -> None:
+        watch = self._watches.get(pool_id)
+        seen = watch.workload(job_id) if watch else None
+        if job is None and seen is None:
+            return
+        if job is None or is_to_be_submitted(job) or _may_be_believed(job, seen):
+            self._settle(job, seen, pool_id, down)
+        else:
+            self._look_up(job, down)
+
+    def _look_up(self, job: Job, down: set[str]) -> None:
+        with self._trouble_is_its_own(job.id):
+            self._reconciler.look_up(job.id, down)
 
     def _is_late(self, seconds_left: Callable[[], float]) -> bool:
-        return seconds_left() < LAST_PASS_SECONDS + self._pace.interval.total_seconds()
+        return seconds_left() < LAST_SECONDS
 
     def _leads(self, seconds_left: Callable[[], float], patient: bool) -> bool:
         while not self._acquired():
             if not patient or self._is_late(seconds_left):
                 return False
-            self._pace.sleep(self._pace.interval.total_seconds())
+            self._pace.sleep(HAND_OVER.total_seconds())
         return True
 
+    def _still_leads(self) -> bool:
+        """Renews the lease when a quarter of it is over; in between, each write finds out."""
+        is_fresh = self._renewed_at and self._clock() - self._renewed_at < self._pace.lease / 4
+        return bool(is_fresh) or self._acquired()
+
     def _acquired(self) -> bool:
-        return self._store.acquire_lease(LEASE, self._pace.holder, self._clock(), self._pace.lease)
+        now = self._clock()
+        if not self._store.acquire_lease(LEASE, self._pace.holder, now, self._pace.lease):
+            return False
+        self._renewed_at = now
+        return True
 
     def _look_at(self, pool_id: str, records: Mapping[str, Job]) -> None:
         pool = pool_of(self._pools, pool_id)
-        seen = {workload.job_id: workload for workload in self._clusters(pool).workloads(pool)}
+        watch = self._clusters(pool).watch(pool)
+        self._watches[pool_id] = watch
+        seen = {workload.job_id: workload for workload in watch.workloads()}
         over = self._over.get(pool_id, frozenset())
         strangers = self._read([job_id for job_id in seen if job_id not in records and job_id not in over])
         down: set[str] = set()
@@ -190,17 +265,33 @@ class Sync:
                     self._reconciler.note(job, error)
 
     def _settle(self, job: Job | None, observed: Workload | None, pool_id: str, down: set[str]) -> bool:
-        """Settle one job; True when there was nothing to do. One job's trouble is not another's."""
-        name = job.id if job else observed and observed.job_id
-        try:
+        """Settle one job; True when there was nothing to do."""
+        name = job.id if job else observed.job_id if observed else "?"
+        with self._trouble_is_its_own(name):
             if job is not None and is_to_be_submitted(job):
                 self._reconciler.work_off(job.id, down)  # it reads the record again, right before it creates
                 return False
             return self._reconciler.settle(job, observed, pool_id).action == Nothing()
+        return False
+
+    @contextmanager
+    def _trouble_is_its_own(self, name: str) -> Iterator[None]:
+        """One job's trouble is not another's, and is tried again by the next sweep."""
+        try:
+            yield
         except (StaleRecord, ClusterUnavailable, ClusterRejected) as error:
-            log.info("%s: next pass: %s", name, error)
+            log.info("%s: later: %s", name, error)
         except LeaseLost:
             raise
         except Exception:
             log.exception("%s could not be settled", name)
+
+
+def _may_be_believed(job: Job, seen: Workload | None) -> bool:
+    """Whether to decide by what watches told. Those of Jobs and of pods are not told in step: a Job that has
+    ended may have pods that are still to tell how; and one that is missing may be about to show."""
+    if job.is_terminal and not job.is_deleted:
+        return True
+    if seen is None:
         return False
+    return seen.outcome is None or (bool(seen.pods) and all(pod.phase in ENDED for pod in seen.pods))

@@ -20,6 +20,7 @@ from chalicelib.services.submission import JobRequest, Submission
 from chalicelib.services.sync import LEASE, Pace, Sync
 from tests.builders import NAMESPACE, POOL
 from tests.fake_cluster import FakeCluster
+from tests.fake_watch import Wire
 from tests.unit.store.benches import bench, new_bench  # noqa: F401 (fixtures)
 from tests.unit.store.conftest import client  # noqa: F401 (a fixture)
 from tests.unit.store.support import Bench, a_job
@@ -67,6 +68,7 @@ class Yard:
             holder=holder,
             sleep=self.clock.move,
             feed=Feed(self.store.fenced(LEASE, holder), pools, self.cluster),
+            news=lambda follows: Wire(follows, self.clock.move),
         )
 
     def submit(self) -> str:

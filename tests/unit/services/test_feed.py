@@ -61,13 +61,13 @@ def finish(yard: Yard, job_id: str) -> None:
 def test_what_happens_during_a_run_is_kept_in_the_order_in_which_it_happened(yard: Yard) -> None:
     job_id = yard.run()
     tell(yard, told(job_id, 2), told(job_id, 1))
-    looks = iter(range(100))
+    turns = iter(range(100))
 
     def one_more() -> None:
-        if next(looks) == 1:
+        if next(turns) == 1:
             tell(yard, told(job_id, 3))
 
-    yard.cluster.before["workloads"] = one_more
+    yard.cluster.before["watch"] = one_more
     yard.sync.run(yard.seconds(20))
     assert kept(yard, job_id) == ["Reason1", "Reason2", "Reason3"]
     assert yard.cluster.calls["list"] == 1, "it is listed once and then watched"
@@ -121,7 +121,7 @@ def test_a_job_that_comes_while_a_run_lingers_is_looked_at(yard: Yard) -> None:
     assert yard.store.lease_is_free("sync", yard.clock())
     yard.cluster.before.clear()
     assert yard.says(late[0]) == ("pending", "Submitted")
-    assert yard.cluster.calls["workloads"] > 5, "the run went on with it"
+    assert yard.cluster.calls["watch"] > 8, "the run went on with it"
 
 
 @pytest.mark.parametrize(

@@ -95,15 +95,18 @@ def test_a_finished_job_that_is_deleted_later_is_cleaned_up(yard: Yard) -> None:
 
 def test_a_run_ends_when_everything_is_settled(yard: Yard) -> None:
     job_id = yard.run()
-    looks = iter(range(100))
+    turns = iter(range(100))
 
-    def finish_at_the_third_look() -> None:
-        if next(looks) == 2:
+    def finish_after_a_while() -> None:
+        if next(turns) == 2:
             yard.cluster.show(job_id, ended_pod(0), outcome=Outcome.COMPLETE, finished_at=later(9))
 
-    yard.cluster.before["workloads"] = finish_at_the_third_look
-    assert yard.sync.run(yard.seconds(60)) == 3
+    yard.cluster.before["watch"] = finish_after_a_while
+    began = yard.clock()
+    yard.sync.run(yard.seconds(60))
     assert yard.says(job_id) == ("succeeded", "Completed")
+    assert yard.clock() - began < timedelta(seconds=20)
+    assert yard.store.lease_is_free("sync", yard.clock())
 
 
 def test_a_run_ends_before_its_time_is_up_and_frees_the_lease(yard: Yard) -> None:

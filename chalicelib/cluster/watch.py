@@ -1,0 +1,77 @@
+"""One pool's workloads, listed once and watched from there: services.ports.Watch on a Kubernetes API."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from chalicelib.cluster.api import Gone, KubernetesApi
+from chalicelib.cluster.picture import JOB, POD, Picture
+from chalicelib.domain.observed import Workload
+from chalicelib.services.ports import Follow, Learn
+
+log = logging.getLogger(__name__)
+
+WARNINGS = 20  # Jobs without pods whose Events one list looks up
+
+Warn = Callable[[str, str], str | None]  # namespace, name → why the Job has no pods
+
+
+class PoolWatch:
+    """`where` is a path's part that names the namespace, or empty; `selector` finds the pool's objects."""
+
+    def __init__(self, api: KubernetesApi, where: str, selector: str, warning: Warn) -> None:
+        self._api = api
+        self._paths = {JOB: f"/apis/batch/v1{where}/jobs", POD: f"/api/v1{where}/pods"}
+        self._query = {"labelSelector": selector}
+        self._warning = warning
+        self._picture = Picture()
+        self._versions: dict[str, str] = {}  # kind → from where its watch goes on
+
+    def workloads(self) -> Sequence[Workload]:
+        """Jobs first: what is then seen of their pods is not older than what is seen of them."""
+        for kind in (JOB, POD):
+            self._picture.listed(kind, self._list(kind))
+        waiting = [seen for seen in self._picture.workloads() if _waits_for_pods(seen)]
+        for seen in waiting[:WARNINGS]:
+            if message := self._warning(seen.namespace, seen.job_id):
+                self._picture.warned(seen.job_id, message)
+        return self._picture.workloads()
+
+    def workload(self, job_id: str) -> Workload | None:
+        return self._picture.workload(job_id)
+
+    def warned(self, job_id: str, message: str) -> set[str]:
+        return self._picture.warned(job_id, message)
+
+    def follows(self) -> Sequence[Follow]:
+        return [partial(self._follow, kind) for kind in (JOB, POD)]
+
+    def _follow(self, kind: str, seconds: float) -> Iterator[Learn]:
+        if kind not in self._versions:
+            yield partial(self._picture.listed, kind, self._list(kind))
+        query = {**self._query, "resourceVersion": self._versions[kind]}
+        try:
+            for change in self._api.watch(self._paths[kind], query, seconds):
+                value = change["object"]
+                if change["type"] != "BOOKMARK":
+                    yield partial(self._picture.changed, kind, change["type"], value)
+                self._versions[kind] = value["metadata"]["resourceVersion"]
+        except Gone as error:
+            log.info("%s: listing, as %s", self._paths[kind], error)
+            del self._versions[kind]
+
+    def _list(self, kind: str) -> list[Mapping[str, Any]]:
+        values: list[Mapping[str, Any]] = []
+        version = ""
+        for page in self._api.pages(self._paths[kind], self._query):
+            version = page["metadata"]["resourceVersion"]
+            values += page.get("items") or ()
+        self._versions[kind] = version
+        return values
+
+
+def _waits_for_pods(seen: Workload) -> bool:
+    return not (seen.pods or seen.suspended or seen.outcome)

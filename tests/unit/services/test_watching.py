@@ -1,0 +1,230 @@
+"""What watches tell is applied at once, believed as far as it may be, and hides nothing it leaves out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+from chalicelib.domain.observed import Outcome
+from chalicelib.errors import ClusterUnavailable
+from chalicelib.services.newsroom import Newsroom
+from chalicelib.services.ports import Learn
+from chalicelib.services.sync import HAND_OVER, LEASE
+from infra.local.processes import wait_until
+from tests.builders import ended_pod, later, running_pod
+from tests.unit.services.conftest import ADA, Yard
+
+REPO = Path(__file__).parents[3]
+
+
+def at_turn(number: int, act: Callable[[], object]) -> Callable[[], None]:
+    """A hook that acts when it is called for that time, counted from 1."""
+    turns = iter(range(1, 10_000))
+
+    def hook() -> None:
+        if next(turns) == number:
+            act()
+
+    return hook
+
+
+def both(first: Callable[[], None], second: Callable[[], None]) -> Callable[[], None]:
+    def hook() -> None:
+        first()
+        second()
+
+    return hook
+
+
+def finish(yard: Yard, job_id: str) -> None:
+    yard.cluster.show(job_id, ended_pod(0), outcome=Outcome.COMPLETE, finished_at=later(9))
+
+
+def test_a_change_is_applied_when_it_is_told_and_without_another_list(yard: Yard) -> None:
+    job_id = yard.run()
+    seen: list[tuple[str, datetime]] = []
+    moments: list[datetime] = []
+
+    def start() -> None:
+        moments.append(yard.clock())
+        yard.cluster.show(job_id, running_pod())
+
+    def look_at_the_record() -> None:
+        seen.append((yard.says(job_id)[0], yard.clock()))
+
+    yard.cluster.before["watch"] = both(look_at_the_record, at_turn(3, start))
+    yard.sync.run(yard.seconds(40))
+    first_running = next(moment for status, moment in seen if status == "running")
+    assert first_running == moments[0], "by the test's clock no time passed in between"
+    assert yard.cluster.calls["workloads"] == 1
+
+
+def test_a_job_that_is_submitted_while_a_run_watches_is_followed_to_its_end(yard: Yard) -> None:
+    yard.run()
+    late: list[str] = []
+
+    def submit() -> None:
+        late.append(yard.run())
+
+    def act() -> None:
+        finish(yard, late[0])
+
+    yard.cluster.before["watch"] = both(at_turn(2, submit), at_turn(4, act))
+    yard.sync.run(yard.seconds(60))
+    assert yard.says(late[0]) == ("succeeded", "Completed")
+    assert yard.cluster.calls["workloads"] == 1
+
+
+def test_a_record_that_the_outbox_could_not_carry_out_is_tried_again_while_the_run_watches(
+    yard: Yard,
+) -> None:
+    yard.run()
+
+    def down() -> None:
+        raise ClusterUnavailable("no answer")
+
+    yard.cluster.before["watch"] = at_turn(2, yard.submit)
+    yard.cluster.before["submit"] = at_turn(1, down)
+    yard.sync.run(yard.seconds(60))
+    assert len(yard.cluster.created) == 2
+    assert yard.cluster.calls["workloads"] == 1
+
+
+def test_a_job_that_is_deleted_behind_our_back_fails_at_once(yard: Yard) -> None:
+    job_id = yard.run()
+    yard.cluster.before["watch"] = at_turn(2, lambda: yard.cluster.jobs.pop(job_id))
+    yard.sync.run(yard.seconds(60))
+    assert yard.says(job_id) == ("failed", "JobDeleted")
+
+
+def test_a_job_that_the_watch_does_not_show_yet_is_not_taken_for_a_deleted_one(yard: Yard) -> None:
+    yard.run()
+
+    def submit_unseen() -> None:
+        yard.cluster.silent.add(yard.run())
+
+    yard.cluster.before["watch"] = at_turn(2, submit_unseen)
+    yard.sync.run(yard.seconds(60))
+    assert yard.says(yard.cluster.created[1]) == ("pending", "Submitted")
+
+
+def test_a_deletion_that_the_watch_missed_is_found_by_the_next_run(yard: Yard) -> None:
+    job_id = yard.run()
+
+    def lose() -> None:
+        yard.cluster.silent.add(job_id)
+        del yard.cluster.jobs[job_id]
+
+    yard.cluster.before["watch"] = at_turn(2, lose)
+    yard.sync.run(yard.seconds(60))
+    assert yard.says(job_id)[0] == "pending"
+    yard.another_sync("the next").run(yard.seconds(60))
+    assert yard.says(job_id) == ("failed", "JobDeleted")
+
+
+def test_an_end_that_is_told_before_its_pods_waits_for_what_they_say(yard: Yard) -> None:
+    """The Job's watch is ahead of the pods': what the pod made must not be lost with the final state."""
+    job_id = yard.run()
+    yard.cluster.show(job_id, running_pod())
+    said = ended_pod(0, termination_message='{"model_id": 456}')
+
+    def live() -> None:
+        yard.cluster.show(job_id, said, outcome=Outcome.COMPLETE, finished_at=later(9))
+
+    yard.cluster.before["workload"] = live
+    ahead = partial(yard.cluster.show, job_id, running_pod(), outcome=Outcome.COMPLETE, finished_at=later(9))
+    yard.cluster.before["watch"] = at_turn(2, ahead)
+    yard.sync.run(yard.seconds(60))
+    job = yard.jobs.get(ADA, job_id)
+    assert (job.status, job.model_id, job.exit_code) == ("succeeded", 456, 0)
+
+
+def test_a_stray_that_shows_while_a_run_watches_is_deleted(yard: Yard) -> None:
+    yard.run()
+
+    def create_a_stray() -> None:
+        stray = yard.run()
+        yard.bench.client.delete_item(
+            TableName=yard.bench.table, Key={"pk": {"S": f"JOB#{stray}"}, "sk": {"S": "JOB"}}
+        )
+
+    yard.cluster.before["watch"] = at_turn(2, create_a_stray)
+    yard.sync.run(yard.seconds(40))
+    assert yard.cluster.jobs[yard.cluster.created[1]].deleting
+
+
+def test_a_successor_takes_over_without_a_gap(yard: Yard) -> None:
+    """A new run begins every minute, with the time that the function really has. Nobody's absence is longer
+    than a question for the lease takes."""
+    config = json.loads((REPO / ".chalice/config.json").read_text())
+    lasts = timedelta(seconds=config["stages"]["dev"]["lambda_functions"]["sync"]["lambda_timeout"])
+    yard.run()
+    minutes = [yard.clock() + timedelta(minutes=number) for number in range(3)]
+    held: list[tuple[datetime, datetime]] = []
+    for minute in minutes:
+        # The clock stands where the one before gave up: what this one did until then is to wait.
+        yard.clock.now = minute if not held else max(minute, held[-1][1])
+        began: list[datetime] = []
+        yard.cluster.before["workloads"] = partial(_note, began, yard.clock)
+        yard.another_sync(str(minute)).run(partial(_left, minute + lasts, yard.clock))
+        held.append((began[0], yard.clock()))
+    gaps = [late - early for (_, early), (late, _) in pairwise(held)]
+    assert max(gaps) <= HAND_OVER
+
+
+def test_a_waiting_successor_asks_often_enough(yard: Yard) -> None:
+    yard.run()
+    yard.store.acquire_lease(LEASE, "before", yard.clock(), timedelta(seconds=20))
+    released: list[datetime] = []
+    sleep = yard.clock.move
+    successor = yard.another_sync("after")
+
+    def move(seconds: float) -> None:
+        sleep(seconds)
+        if not released and (yard.clock() - start).total_seconds() >= 7.1:
+            yard.store.release_lease(LEASE, "before")
+            released.append(yard.clock())
+
+    start = yard.clock()
+    object.__setattr__(successor._pace, "sleep", move)
+    began: list[datetime] = []
+    yard.cluster.before["workloads"] = lambda: began.append(yard.clock())
+    successor.run(yard.seconds(60))
+    assert began[0] - released[0] <= HAND_OVER
+
+
+# ---- the threads
+
+
+def test_several_watches_are_followed_side_by_side_and_trouble_with_one_is_not_the_others() -> None:
+    tries: list[float] = []
+
+    def fine(seconds: float) -> Iterator[Learn]:
+        del seconds
+        yield lambda: {"fine"}
+
+    def broken(seconds: float) -> Iterator[Learn]:
+        tries.append(seconds)
+        raise ClusterUnavailable("no route")
+        yield
+
+    news = Newsroom([broken, fine])
+    try:
+        learned = {job_id for learn in news.wait(10) for job_id in learn()}
+        assert wait_until(lambda: len(tries) > 1, 10), "it is tried again"
+    finally:
+        news.close()
+        news.join()
+    assert learned == {"fine"}
+
+
+def _note(moments: list[datetime], clock: Callable[[], datetime]) -> None:
+    moments.append(clock())
+
+
+def _left(end: datetime, clock: Callable[[], datetime]) -> float:
+    return (end - clock()).total_seconds()
