@@ -35,6 +35,9 @@ class FakeWatch:
         del message
         return {job_id}
 
+    def close(self) -> None:
+        self._cluster.calls["close"] += 1
+
     def follows(self) -> Sequence[Follow]:
         return [self._follow]
 

@@ -40,6 +40,7 @@ class KubernetesApi:
     def __init__(self, client: Any, timeout_seconds: float) -> None:
         self._client = client
         self._timeout = (timeout_seconds, timeout_seconds)
+        self._watched: set[BaseHTTPResponse] = set()
 
     @classmethod
     def from_kubeconfig(cls, path: str | None, context: str | None, timeout_seconds: float) -> KubernetesApi:
@@ -111,12 +112,22 @@ class KubernetesApi:
         patience = seconds if seconds < 1 else seconds + 1
         connect, _ = self._timeout
         response = self._open("GET", path, {**query, **timing}, None, (connect, patience))
-        for line in _lines(response):
-            change = _object(line)
-            if change.get("type") == "ERROR":
-                said = change.get("object") or {}
-                raise _error(int(said.get("code") or 500), json.dumps(said).encode())
-            yield change
+        self._watched.add(response)
+        try:
+            for line in _lines(response):
+                yield _change(line)
+        except ClusterUnavailable:
+            if response in self._watched:
+                raise
+        finally:
+            self._watched.discard(response)
+
+    def hang_up(self) -> None:
+        """End the watches that are open, whichever thread reads them."""
+        while self._watched:
+            # A socket that another thread reads can only be shut down; that thread closes it.
+            with suppress(ValueError, RuntimeError, OSError, KeyError):
+                self._watched.pop().shutdown()
 
     def exec_call(self, path: str, query: Sequence[tuple[str, str]]) -> ExecCall:
         """What another client needs to open a WebSocket at `path` with our sign-in."""
@@ -203,6 +214,14 @@ def _tls(settings: Any) -> ssl.SSLContext:
     if not settings.verify_ssl:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
+
+
+def _change(line: bytes) -> dict[str, Any]:
+    change = _object(line)
+    if change.get("type") == "ERROR":
+        said = change.get("object") or {}
+        raise _error(int(said.get("code") or 500), json.dumps(said).encode())
+    return change
 
 
 def _object(data: bytes) -> dict[str, Any]:

@@ -49,6 +49,9 @@ class PoolWatch:
     def follows(self) -> Sequence[Follow]:
         return [partial(self._follow, kind) for kind in (JOB, POD)]
 
+    def close(self) -> None:
+        self._api.hang_up()
+
     def _follow(self, kind: str, seconds: float) -> Iterator[Learn]:
         if kind not in self._versions:
             yield partial(self._picture.listed, kind, self._list(kind))

@@ -306,6 +306,10 @@ class Watch(Protocol):
         """Learn from an Event why a job has no pods."""
         ...
 
+    def close(self) -> None:
+        """Let what is followed of this cluster end now."""
+        ...
+
     def follows(self) -> Sequence[Follow]:
         """To be followed side by side, each by one thread, again and again. They raise ClusterUnavailable;
         where they broke off is where the next call goes on."""

@@ -113,7 +113,7 @@ class Sync:
             except (ClusterUnavailable, ClusterRejected) as error:
                 log.warning("pool %s: %s", pool_id, error)
                 self._tell(records[pool_id].values(), error)
-        return bool(records)
+        return any(records.values())
 
     def sweep(self) -> bool:
         """Settle every unsettled record by what was last seen of it: what nobody submitted, what could not be
@@ -146,12 +146,16 @@ class Sync:
             if news:
                 news.close()
             self._store.release_lease(LEASE, self._pace.holder)
+            for watch in self._watches.values():
+                watch.close()
             if news:
                 news.join()
 
     def _follow(self, news: News, seconds_left: Callable[[], float]) -> int:
         """Apply what is told as it is told, and sweep now and then, for as long as there is a reason to."""
-        sweeps, needed_until = 0, self._clock() + LINGER
+        # What a sweep found unsettled may be settled right before the next one.
+        lasts = self._pace.interval + LINGER
+        sweeps, needed_until = 0, self._clock() + lasts
         while self._clock() < needed_until and not self._is_late(seconds_left):
             due = self._clock() + self._pace.interval
             while (left := due - self._clock()) > timedelta(0) and not self._is_late(seconds_left):
@@ -159,7 +163,7 @@ class Sync:
                 if not self._still_leads():
                     return sweeps
             if self.sweep():
-                sweeps, needed_until = sweeps + 1, self._clock() + max(LINGER, self._pace.interval)
+                sweeps, needed_until = sweeps + 1, self._clock() + lasts
         return sweeps
 
     def _follows(self) -> Iterator[Follow]:

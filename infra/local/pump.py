@@ -40,8 +40,8 @@ IDLE_POLL_SECONDS = 0.25
 BUSY_SECONDS = 3.0
 DISCOVER_SECONDS = 60.0
 FUNCTION_TIMEOUT_SECONDS = 60.0
-# Longer than the rule's minute, so that the next call is due when this one ends and nothing waits in between.
-SYNC_TIMEOUT_SECONDS = 65.0
+# As in .chalice/config.json: longer than the rule's minute, so that the next call is due when this one ends.
+SYNC_TIMEOUT_SECONDS = 75.0
 
 log = logging.getLogger("trainyard.pump")
 

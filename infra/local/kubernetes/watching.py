@@ -79,7 +79,9 @@ class Watch:
                 async with asyncio.timeout_at(min(until, now() + BOOKMARK_EVERY)):
                     await self._news.wait()
             except TimeoutError:
-                await self._bookmark(self._store.version, {})
+                # What came in the same moment is not told yet: a bookmark must not lie behind it.
+                if not self._news.is_set():
+                    await self._bookmark(self._store.version, {})
             self._news.clear()
         return None
 
