@@ -127,8 +127,7 @@ class Sync:
         return bool(records)
 
     def _reign(self, seconds_left: Callable[[], float], whole: bool) -> int:
-        """What is done while the lease is held. It is given up before the watches' threads have ended: who
-        waits for it need not wait for them, and without it they write nothing."""
+        """What is done while the lease is held: all that writes has ended when it is given up."""
         news: News | None = None
         try:
             self._pace.feed.resume()
@@ -144,12 +143,14 @@ class Sync:
         finally:
             self._is_following = False
             if news:
-                news.close()
+                self._end(news)
             self._store.release_lease(LEASE, self._pace.holder)
-            for watch in self._watches.values():
-                watch.close()
-            if news:
-                news.join()
+
+    def _end(self, news: News) -> None:
+        news.close()
+        for watch in self._watches.values():
+            watch.close()
+        news.join()
 
     def _follow(self, news: News, seconds_left: Callable[[], float]) -> int:
         """Apply what is told as it is told, and sweep now and then, for as long as there is a reason to."""

@@ -53,6 +53,7 @@ class Function:
     name: str
     handler: Callable[[dict[str, Any], Any], Any]
     mapping: Mapping[str, Any]
+    idle_seconds: float = IDLE_POLL_SECONDS
 
 
 class Pump:
@@ -104,7 +105,7 @@ class Pump:
                 busy_until = time.monotonic() + BUSY_SECONDS
                 continue
             busy = time.monotonic() < busy_until
-            stopping.wait(BUSY_POLL_SECONDS if busy else IDLE_POLL_SECONDS)
+            stopping.wait(BUSY_POLL_SECONDS if busy else self._function.idle_seconds)
         deadline = time.monotonic() + 5
         while time.monotonic() < deadline and self._turn():
             pass
@@ -204,7 +205,7 @@ def _build(local: Local, settings: Settings, stopping: threading.Event) -> tuple
     setup.ensure_priority_classes()
     resources = template.read(config.RESOURCES)
     carries_out = Function("outbox", outbox, template.stream_mapping(resources, "Outbox"))
-    tells = Function("state_changes", state_changes, template.stream_mapping(resources, "StateChanges"))
+    tells = Function("state_changes", state_changes, template.stream_mapping(resources, "StateChanges"), 1.0)
     table = settings.jobs_table
     pumps = [
         Pump(local, table, carries_out, setup.ensure_namespaces, schedule.kick),
