@@ -80,11 +80,12 @@ def test_who_asks_while_another_reads_is_told_the_same_and_not_an_empty_log(
     logs: FakeLogs, bench: Bench
 ) -> None:
     told: list[Chunk] = []
-    asked_too = threading.Event()
+    asked_too, is_read = threading.Event(), threading.Event()
 
     def sleep(seconds: float) -> None:
         bench.clock.move(seconds)
         asked_too.set()
+        assert is_read.wait(20)
 
     second = SharedArchive(logs.archive, bench.store, bench.clock, sleep)
     asking = threading.Thread(target=lambda: told.append(after(second, None)))
@@ -96,6 +97,7 @@ def test_who_asks_while_another_reads_is_told_the_same_and_not_an_empty_log(
             return super().after(*asked, **named)
 
     first = after(SharedArchive(Slow(logs), bench.store, bench.clock, sleep), None)
+    is_read.set()
     asking.join(20)
     assert told == [first] and len(first.lines) == 10 and logs.archive_calls == 1
 
