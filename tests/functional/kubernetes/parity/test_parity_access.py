@@ -77,6 +77,8 @@ ALLOWED = [
     ("get", "pods/log"),
     ("list", "events"),
     ("watch", "events"),
+    ("watch", "pods"),
+    ("watch", "jobs.batch"),
 ]
 REFUSED = [
     ("update", "jobs.batch"),
@@ -84,7 +86,7 @@ REFUSED = [
     ("deletecollection", "jobs.batch"),
     ("list", "services"),
     ("get", "pods"),
-    ("watch", "pods"),
+    ("watch", "services"),
     ("create", "pods"),
     ("delete", "pods"),
     ("create", "pods/exec"),
