@@ -3,7 +3,7 @@
 from chalice.app import Chalice
 
 from chalicelib.api import auth, jobs, training_v1
-from chalicelib.triggers import maintenance, schedule, stream
+from chalicelib.triggers import maintenance, schedule, stream, uploads
 
 app = Chalice(app_name="trainyard")
 app.register_blueprint(auth.bp)
@@ -11,4 +11,5 @@ app.register_blueprint(training_v1.bp)
 app.register_blueprint(jobs.bp)
 app.register_blueprint(stream.bp)
 app.register_blueprint(schedule.bp)
+app.register_blueprint(uploads.bp)
 app.register_blueprint(maintenance.bp)

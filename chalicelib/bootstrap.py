@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chalicelib.settings import Settings, load
@@ -20,12 +21,14 @@ if TYPE_CHECKING:
     from chalicelib.services.jobs import Jobs
     from chalicelib.services.logs import Logs
     from chalicelib.services.outbox import Outbox
-    from chalicelib.services.ports import Clusters, JobStore, Kick, LogArchive, Tickets
+    from chalicelib.services.ports import Clusters, JobStore, Kick, LogArchive, Objects, Tickets
     from chalicelib.services.reconcile import Reconciler
     from chalicelib.services.state_changes import StateChanges
+    from chalicelib.services.status_files import StatusFiles
     from chalicelib.services.submission import Submission
     from chalicelib.services.sync import Sync
     from chalicelib.services.terminals import Redemption, Terminals
+    from chalicelib.services.uploads import Uploads
 
 # ruff: noqa: PLC0415 (what a function does not use, it does not import)
 
@@ -81,6 +84,9 @@ class Container:
             instance=self.settings.instance,
             finished_job_ttl_seconds=self.settings.finished_job_ttl_seconds,
             stop_grace_seconds=self.settings.stop_grace_seconds,
+            bundle_image=self.settings.bundle_image,
+            bundle_env=self.settings.bundle_env,
+            unpack=Path(__file__).with_name("unpack.py").read_text(),
         )
 
     @cached_property
@@ -89,6 +95,29 @@ class Container:
 
         settings = self.settings
         return Submission(self.store, settings.pools, settings.images, self.manifest, self.clock, new_job_id)
+
+    @cached_property
+    def objects(self) -> Objects:
+        from chalicelib.aws import client
+        from chalicelib.objects import S3Objects
+
+        return S3Objects(lambda: client("s3"))
+
+    @cached_property
+    def status_files(self) -> StatusFiles:
+        from chalicelib.services.status_files import StatusFiles
+
+        return StatusFiles(self.store, self.objects, self.settings.api_url)
+
+    @cached_property
+    def uploads(self) -> Uploads:
+        from chalicelib.api.job_files import JobFiles
+        from chalicelib.services.bundles import Bundles
+        from chalicelib.services.uploads import Uploads
+
+        bundles = Bundles(self.objects, self.sleep)
+        files = JobFiles(self.settings)
+        return Uploads(self.status_files, self.objects, self.submission, files, bundles, self.clock)
 
     @cached_property
     def jobs(self) -> Jobs:

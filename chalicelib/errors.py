@@ -12,8 +12,8 @@ TrainyardError
 ├── StaleRecord             the record changed since it was read: reload, decide again
 ├── LeaseLost               another has taken over: his writes count, and ours do not
 ├── Retryable               StoreUnavailable, LogsUnavailable, FunctionUnavailable, BusUnavailable,
-│                           ClusterUnavailable, TerminalsBusy; ClusterForbids, NamespaceMissing, PoolMissing,
-│                           TerminalsNotSetUp: once an admin has mended it
+│                           ObjectsUnavailable, OutOfTime, ClusterUnavailable, TerminalsBusy; ClusterForbids,
+│                           NamespaceMissing, PoolMissing, TerminalsNotSetUp: once an admin has mended it
 ├── StoreRejected           DynamoDB refuses the request for good
 └── ClusterRejected         Kubernetes refuses the object for good
 
@@ -227,6 +227,14 @@ class FunctionUnavailable(Retryable):
 
 class BusUnavailable(Retryable):
     """EventBridge could not be told."""
+
+
+class ObjectsUnavailable(Retryable):
+    """S3 cannot be reached, throttled, failed, or does not let us."""
+
+
+class OutOfTime(Retryable):
+    """The function's time is nearly up, and what is left is for its next call."""
 
 
 class ClusterUnavailable(Retryable):

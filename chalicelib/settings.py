@@ -20,6 +20,7 @@ DEFAULT_IMAGES = {
     "pytorch": "pytorch/pytorch:2.8.0-cuda12.8-cudnn9-runtime",
     "tensorflow": "tensorflow/tensorflow:2.20.0-gpu",
 }
+DEFAULT_BUNDLE_IMAGE = "public.ecr.aws/lambda/python:3.13"
 MIN_SECRET_CHARS = 32
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _WEBSOCKET_URL = re.compile(r"wss?://[^/?#\s]+(/[^?#\s]*)?")
@@ -37,6 +38,7 @@ _POOL_FIELDS: Mapping[str, type | UnionType] = {
     "dataset_claim": str,
     "priority_classes": bool,
     "run_as": int | None,
+    "service_account": str,
 }
 
 
@@ -69,6 +71,9 @@ class Settings:
     log_group: str  # of CloudWatch Logs, that pods' logs are shipped to
     log_shipping_seconds: int  # that a pod's last lines may take to get there
     cluster_timeout_seconds: float  # at most 5: domain.decide.SUBMISSION_LASTS builds on it
+    api_url: str  # that links to jobs begin with; empty: they are paths
+    bundle_image: str  # unpacks bundles: has python3 and botocore
+    bundle_env: Mapping[str, str]  # of its container
     terminal_url: str = ""  # ws://… or wss://… of the relay; empty: no terminals
     terminal_secret: str = field(default="", repr=False)  # signs tickets; the relay has the same one
 
@@ -99,6 +104,9 @@ def load(environ: Mapping[str, str]) -> Settings:
         log_group=read.text("LOG_GROUP", "/trainyard/jobs"),
         log_shipping_seconds=read.whole("LOG_SHIPPING_SECONDS", 30),
         cluster_timeout_seconds=read.seconds("CLUSTER_TIMEOUT_SECONDS", 5.0, most=5.0),
+        api_url=read.text("API_URL", "").rstrip("/"),
+        bundle_image=read.text("BUNDLE_IMAGE", DEFAULT_BUNDLE_IMAGE),
+        bundle_env=read.texts("BUNDLE_ENV", {}),
         terminal_url=read.websocket_url("TERMINAL_URL"),
         terminal_secret=read.secret("TERMINAL_SECRET"),
     )

@@ -14,10 +14,11 @@ from chalicelib.api import fields
 from chalicelib.api.creation import CreateFields, Creation, unknown_names
 from chalicelib.api.logs import Following, Lines
 from chalicelib.api.requests import depth_errors, unknown_errors
-from chalicelib.api.responses import Dialect, Failure, timestamp
+from chalicelib.api.responses import Dialect, Failure
 from chalicelib.api.strict_json import Parsed
 from chalicelib.domain.events import Event
 from chalicelib.domain.job import Job, JobSpec, JobSummary
+from chalicelib.domain.moments import timestamp
 from chalicelib.domain.pods import PodRecord
 from chalicelib.domain.states import Status
 from chalicelib.errors import FieldError, InvalidRequest
@@ -172,6 +173,7 @@ def detail(job: Job) -> dict[str, Any]:
         "metrics": job.metrics,
         "pods": list(job.pod_names),
         "exitCode": job.exit_code,
+        "source": job.source,
         "createdAt": timestamp(job.created_at),
         "startedAt": timestamp(job.started_at),
         "finishedAt": timestamp(job.finished_at),
@@ -223,6 +225,7 @@ def _config(spec: JobSpec) -> dict[str, Any]:
         "maxRetries": spec.max_retries,
         "maxRuntimeSeconds": spec.max_runtime_seconds,
         "labels": dict(spec.labels),
+        "bundle": spec.bundle,
     }
 
 

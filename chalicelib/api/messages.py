@@ -173,6 +173,42 @@ PROBLEMS: Mapping[str, tuple[str, str]] = {
     "json_repeated_key": ("重复出现", "is given more than once"),
     "json_not_a_number": ("不是 JSON 数字", "is not a JSON number"),
     "json_too_big": ("数字超出范围", "is a number too big to be kept"),
+    "yaml_syntax": (
+        "不是合法的 YAML（第 {line} 行第 {column} 列：{why}）",
+        "is not YAML (line {line}, column {column}: {why})",
+    ),
+    "yaml_key": ("第 {line} 行的键必须是字符串", "has a key on line {line} that is no string"),
+    "yaml_tag": ("第 {line} 行的标签 {tag} 不受支持", "has a tag on line {line} that is not known: {tag}"),
+    "yaml_merge": ("{path} 中的 << 必须引用映射", "has a << in {path} that names no mapping"),
+    "yaml_too_large": ("展开后不能超过 {high} 个值", "may have at most {high} values, aliases written out"),
+    "file_jobs": ("必须包含 1 到 {high} 个任务", "must be one job, or a list of 1 to {high}"),
+    "upload_gone": ("在读取之前已被删除或替换", "was deleted or replaced before it was read"),
+    "upload_late": (
+        "上传超过 {days} 天后才被处理，请重新上传",
+        "was uploaded more than {days} days ago; upload it again",
+    ),
+    "upload_tenant": (
+        "中 submissions/ 之后必须是租户名（最多 40 个字符的 DNS 标签）",
+        "must have a tenant's name (a DNS label of at most 40 characters) after submissions/",
+    ),
+    "bundle_name": (
+        "必须是同一目录中以 {endings} 结尾的文件名",
+        "must be the name of a file in the same folder that ends in {endings}",
+    ),
+    "bundle_missing": (
+        "不存在：{uri}；请先上传代码包，再上传任务文件",
+        "is not there: {uri}; upload the archive first, then this file again",
+    ),
+    "bundle_too_large": ("不能超过 {bytes} 字节", "may have at most {bytes} bytes"),
+    "bundle_or_workspace": (
+        "不能与 workspace_id 同时使用：两者都是 /workspace",
+        "cannot go with a workspace id: both would be /workspace",
+    ),
+    "token_used": (
+        "已用于另一个请求，或其任务已被删除",
+        "belongs to another request, or its job has been deleted",
+    ),
+    "job_deleted": ("已被删除", "has been deleted"),
     "json_surrogate": ("包含不成对的代理字符", "contains a lone surrogate"),
 }
 

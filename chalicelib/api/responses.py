@@ -7,7 +7,6 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from chalice.app import Blueprint, Response
@@ -119,7 +118,7 @@ def failed(error: TrainyardError, dialect: Dialect, language: Language) -> Respo
     values = {name: show(value) if isinstance(value, str) else value for name, value in vars(error).items()}
     if isinstance(error, InvalidRequest):
         values["problems"] = problems_text(error.errors, language)
-        details = [_detail(wrong, language) for wrong in error.errors[:MAX_DETAILS]]
+        details = [detail(wrong, language) for wrong in error.errors[:MAX_DETAILS]]
     if "status" in values:
         values["status"] = dialect.status_word(Status(values["status"]))
     message = error_text(code, language, values)
@@ -132,12 +131,8 @@ def no_content() -> Response:
     return Response("", {}, 204)
 
 
-def timestamp(moment: datetime | None) -> str | None:
-    """`2026-01-26T10:00:00Z`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
-
-
-def _detail(error: FieldError, language: Language) -> dict[str, Any]:
+def detail(error: FieldError, language: Language) -> dict[str, Any]:
+    """One wrong field as answers and status files show it."""
     value = error.value
     if not isinstance(value, bool | int | float | None):
         value = show(value) if isinstance(value, str) else show_json(value)

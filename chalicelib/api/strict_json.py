@@ -38,7 +38,7 @@ class Parsed:
     errors: list[FieldError] = field(default_factory=list)
 
 
-class _Object(dict[str, Any]):
+class Object(dict[str, Any]):
     """A JSON object that remembers which of its keys came twice."""
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
@@ -49,29 +49,27 @@ class _Object(dict[str, Any]):
 
 def parse(raw: bytes) -> Parsed:
     """Parse one JSON object. Raises InvalidRequest when the text as a whole is not one."""
-    value = _load(raw)
-    if not isinstance(value, _Object):
+    return parsed(load(raw))
+
+
+def parsed(value: Any) -> Parsed:
+    """What was read as one JSON object's fields. Raises InvalidRequest when it is none."""
+    if not isinstance(value, Object):
         raise InvalidRequest([FieldError(BODY, "json_not_object", _type_name(value))])
     return Parsed(value, list(_faults(value)))
 
 
-def join(path: str, part: str | int) -> str:
-    """The path of a part as callers write it: `resources.cpu`, `command[2]`."""
-    if isinstance(part, int):
-        return f"{path}[{part}]"
-    return f"{path}.{part}" if path else part
-
-
-def _load(raw: bytes) -> Any:
+def load(raw: bytes) -> Any:
+    """Any JSON value, its objects as Object. Raises InvalidRequest when the text is not JSON."""
     try:
         text = raw.decode("utf-8")
         if "\ufffd" in text:  # API Gateway puts it where the bytes were not UTF-8
             return _refuse("json_encoding", offset=raw.index(b"\xef\xbf\xbd"))
         return json.loads(
             text,
-            object_pairs_hook=_Object,
-            parse_int=_integer,
-            parse_float=_float,
+            object_pairs_hook=Object,
+            parse_int=integer,
+            parse_float=real,
             parse_constant=lambda text: BadNumber(text, "json_not_a_number"),
         )
     except UnicodeDecodeError as error:
@@ -82,22 +80,31 @@ def _load(raw: bytes) -> Any:
         return _refuse("json_depth", error, high=MAX_DEPTH)
 
 
-def _refuse(problem: str, cause: Exception | None = None, **allowed: int) -> NoReturn:
-    raise InvalidRequest([FieldError(BODY, problem, None, allowed)]) from cause
+def join(path: str, part: str | int) -> str:
+    """The path of a part as callers write it: `resources.cpu`, `command[2]`."""
+    if isinstance(part, int):
+        return f"{path}[{part}]"
+    return f"{path}.{part}" if path else part
 
 
-def _integer(text: str) -> int | BadNumber:
+def integer(text: str) -> int | BadNumber:
+    """A whole number in decimal digits, if 64 bits hold it."""
     if len(text) > 20 or not -(2**63) <= (value := int(text)) < 2**63:
         return BadNumber(text, "json_too_big")
     return value
 
 
-def _float(text: str) -> float | BadNumber:
+def real(text: str) -> float | BadNumber:
+    """A number, if a double holds it."""
     value = float(text)
     return value if math.isfinite(value) else BadNumber(text, "json_too_big")
 
 
-def _faults(root: _Object) -> Iterator[FieldError]:
+def _refuse(problem: str, cause: Exception | None = None, **allowed: int) -> NoReturn:
+    raise InvalidRequest([FieldError(BODY, problem, None, allowed)]) from cause
+
+
+def _faults(root: Object) -> Iterator[FieldError]:
     # An explicit stack: the depth of what is walked is the caller's choice.
     stack: list[tuple[str, Any, int]] = [("", root, 1)]
     while stack:
@@ -108,7 +115,7 @@ def _faults(root: _Object) -> Iterator[FieldError]:
             yield FieldError(path, value.problem, value)
         elif isinstance(value, str) and not is_unicode(value):
             yield FieldError(path, "json_surrogate", value)
-        elif isinstance(value, _Object):
+        elif isinstance(value, Object):
             yield from (FieldError(join(path, key), "json_repeated_key") for key in value.repeated)
             yield from (FieldError(join(path, key), "json_surrogate") for key in value if not is_unicode(key))
             stack += [(join(path, key), part, depth + 1) for key, part in reversed(value.items())]

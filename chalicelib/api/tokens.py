@@ -5,7 +5,6 @@ PyJWT checks signature, issuer and audience. The times are checked here, because
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,14 +13,13 @@ from jwt.exceptions import InvalidAudienceError, InvalidIssuerError, InvalidSign
 
 from chalicelib.api.jwks import Fetch, Keys, fetch_jwks
 from chalicelib.errors import NotAuthenticated
-from chalicelib.services.caller import Caller, Role
+from chalicelib.services.caller import Caller, Role, is_tenant
 from chalicelib.services.ports import Clock
 from chalicelib.settings import Settings
 
 ALGORITHMS = ("RS256", "ES256")
 LEEWAY_SECONDS = 30
 MAX_TOKEN_CHARS = 8192
-_TENANT = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")  # it becomes part of a namespace's name
 _OPTIONS: Any = {
     "require": ["exp", "iss", "aud", "sub"],
     "verify_exp": False,
@@ -101,7 +99,7 @@ def _seconds(claims: Mapping[str, Any], claim: str) -> float:
 
 def _tenant(claims: Mapping[str, Any]) -> str:
     tenant = claims.get("tenant")
-    if not isinstance(tenant, str) or not _TENANT.fullmatch(tenant):
+    if not isinstance(tenant, str) or not is_tenant(tenant):
         raise NotAuthenticated("the claim 'tenant' is not a DNS label of at most 40 characters")
     return tenant
 

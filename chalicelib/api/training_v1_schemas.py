@@ -9,9 +9,10 @@ from chalicelib.api import fields
 from chalicelib.api.creation import CreateFields, Creation, unknown_names
 from chalicelib.api.logs import Following, Lines
 from chalicelib.api.requests import depth_errors
-from chalicelib.api.responses import Dialect, Failure, timestamp
+from chalicelib.api.responses import Dialect, Failure
 from chalicelib.api.strict_json import Parsed
 from chalicelib.domain.job import Job, JobSummary
+from chalicelib.domain.moments import timestamp
 from chalicelib.domain.states import Status
 from chalicelib.errors import FieldError, InvalidRequest
 from chalicelib.services.ports import JobPage, ListQuery
@@ -138,6 +139,8 @@ def detail(job: Job) -> dict[str, Any]:
         "max_runtime_seconds": spec.max_runtime_seconds,
         "env": dict(spec.env),
         "labels": dict(spec.labels),
+        "bundle": spec.bundle,
+        "source": job.source,
         "env_id": spec.env_id,
         "pods": list(job.pod_names),
         "exit_code": job.exit_code,

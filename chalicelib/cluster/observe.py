@@ -11,7 +11,7 @@ from typing import Any
 
 from chalicelib.domain import labels
 from chalicelib.domain.events import Event
-from chalicelib.domain.manifest import CONTAINER
+from chalicelib.domain.manifest import BUNDLE_CONTAINER, CONTAINER
 from chalicelib.domain.observed import Outcome, Pod, Workload
 
 Json = Mapping[str, Any]
@@ -53,9 +53,11 @@ def pod(value: Json) -> Pod:
     conditions = {c["type"]: c for c in status.get("conditions") or ()}
     scheduled = conditions.get("PodScheduled") or {}
     disrupted = conditions.get("DisruptionTarget") or {}
-    container = _container(status)
+    container = _container(status.get("containerStatuses"), CONTAINER)
     state = container.get("state") or {}
     waiting, running, ended = (state.get(k) or {} for k in ("waiting", "running", "terminated"))
+    unpacking = _container(status.get("initContainerStatuses"), BUNDLE_CONTAINER).get("state") or {}
+    waiting = unpacking.get("waiting") or waiting
     started = running.get("startedAt") or ended.get("startedAt")
     return Pod(
         name=metadata["name"],
@@ -75,6 +77,7 @@ def pod(value: Json) -> Pod:
         exit_code=ended.get("exitCode"),
         terminated_reason=ended.get("reason"),
         termination_message=ended.get("message"),
+        bundle_failure=_bundle_failure(unpacking.get("terminated") or {}),
     )
 
 
@@ -100,9 +103,14 @@ def event(value: Json) -> Event:
     )
 
 
-def _container(status: Json) -> Json:
-    containers: Iterable[Json] = status.get("containerStatuses") or ()
-    return next((one for one in containers if one.get("name") == CONTAINER), {})
+def _container(statuses: Iterable[Json] | None, name: str) -> Json:
+    return next((one for one in statuses or () if one.get("name") == name), {})
+
+
+def _bundle_failure(ended: Json) -> str | None:
+    if not ended.get("exitCode"):
+        return None
+    return ended.get("message") or f"it ended with exit code {ended['exitCode']} ({ended.get('reason')})"
 
 
 def _exact(moment: datetime, name: str) -> datetime:

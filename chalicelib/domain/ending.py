@@ -118,6 +118,8 @@ def _why_failed(observed: Workload, last: Pod | None) -> tuple[Reason, str]:
     if last is None:
         detail = observed.outcome_message or observed.outcome_reason or "no more is known"
         return Reason.PODS_GONE, f"its pods are gone, and why they failed with them: {detail}"
+    if last.bundle_failure is not None:
+        return Reason.BUNDLE_FAILED, _exit_in_words(last)
     if last.terminated_reason == "OOMKilled":
         return Reason.OOM_KILLED, "it used more memory than it asked for; raise memory or use less"
     if last.terminated_reason in _NEVER_STARTED:
@@ -134,6 +136,8 @@ def _why_failed(observed: Workload, last: Pod | None) -> tuple[Reason, str]:
 
 
 def _exit_in_words(pod: Pod) -> str:
+    if pod.bundle_failure is not None:
+        return f"its code could not be unpacked: {pod.bundle_failure.strip()}"
     if pod.exit_code is None:
         return f"pod {pod.name} failed: {pod.message or pod.reason or 'no more is known'}"
     if pod.terminated_reason in _NEVER_STARTED:

@@ -20,6 +20,7 @@ class Reason(StrEnum):
     QUEUED = "Queued"
     SUBMITTED = "Submitted"
     STARTING = "Starting"
+    BUNDLE_FAILED = "BundleFailed"
     RUNNING = "Running"
     RETRYING = "Retrying"
     UNSCHEDULABLE = "Unschedulable"
@@ -75,6 +76,7 @@ class JobSpec:
     max_retries: int = 0
     max_runtime_seconds: int | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    bundle: str | None = None  # the code: s3://bucket/key?versionId=…, unpacked to /workspace
 
     @property
     def env_id(self) -> str:
@@ -97,6 +99,7 @@ class Job:
     created_at: datetime
     updated_at: datetime
     created_by: str = ""
+    source: str | None = None  # the job file that it came in: s3://bucket/key
     submitted_at: datetime | None = None  # its Kubernetes Job is known to have been created
     started_at: datetime | None = None
     finished_at: datetime | None = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from chalicelib.domain import labels
@@ -16,9 +16,11 @@ from chalicelib.domain.pools import Pool
 
 MANIFEST_VERSION = "1"
 CONTAINER = "training"
+BUNDLE_CONTAINER = "bundle"
 WORKSPACE = "/workspace"
 DATASET = "/dataset"
 RENDEZVOUS_PORT = 29500
+BUNDLE_MEMORY = "256Mi"
 # What the manifest sets in every container; a request may not set them itself.
 RESERVED_ENV = frozenset(
     {
@@ -42,6 +44,9 @@ class ManifestSettings:
     instance: str
     finished_job_ttl_seconds: int
     stop_grace_seconds: int
+    bundle_image: str = ""  # has python3 and botocore
+    bundle_env: Mapping[str, str] = field(default_factory=dict)  # how S3 is reached, where not as usual
+    unpack: str = ""  # the program, in Python, that fetches a bundle and unpacks it
 
 
 def manifests(job: Job, pool: Pool, settings: ManifestSettings) -> Sequence[Mapping[str, Any]]:
@@ -132,6 +137,10 @@ def _pod(job: Job, pool: Pool, settings: ManifestSettings) -> Mapping[str, Any]:
         "volumes": volumes,
         "containers": [{**_container(job, pool), "volumeMounts": mounts}],
     }
+    if spec.bundle is not None:
+        pod["initContainers"] = [_unpacking(spec, settings)]
+    if pool.service_account:
+        pod["serviceAccountName"] = pool.service_account
     if pool.priority_classes:
         pod["priorityClassName"] = f"trainyard-{spec.priority}"
     if pool.node_selector:
@@ -152,6 +161,33 @@ def _container(job: Job, pool: Pool) -> dict[str, Any]:
         "command": [_escaped(word) for word in spec.command],
         "env": _environment(job),
         "resources": _resources(spec, pool),
+        **_confined(),
+    }
+    if spec.workspace_id is not None or spec.bundle is not None:
+        container["workingDir"] = WORKSPACE
+    return container
+
+
+def _unpacking(spec: JobSpec, settings: ManifestSettings) -> dict[str, Any]:
+    """The container that puts the job's code into its workspace before the training begins."""
+    what = {"TRAINYARD_BUNDLE": spec.bundle or "", "TRAINYARD_BUNDLE_TARGET": WORKSPACE}
+    values = {**settings.bundle_env, **what}
+    # A pod asks for as much as its largest container: this one seldom adds to what the training asks for.
+    amounts = {"cpu": "1", "memory": BUNDLE_MEMORY}
+    return {
+        "name": BUNDLE_CONTAINER,
+        "image": settings.bundle_image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["python3", "-c", _escaped(settings.unpack)],
+        "env": [{"name": name, "value": _escaped(value)} for name, value in values.items()],
+        "resources": {"requests": dict(amounts), "limits": amounts},
+        "volumeMounts": [{"name": "workspace", "mountPath": WORKSPACE}],
+        **_confined(),
+    }
+
+
+def _confined() -> dict[str, Any]:
+    return {
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
             "privileged": False,
@@ -159,9 +195,6 @@ def _container(job: Job, pool: Pool) -> dict[str, Any]:
             "capabilities": {"drop": ["ALL"]},
         },
     }
-    if spec.workspace_id is not None:
-        container["workingDir"] = WORKSPACE
-    return container
 
 
 def _volumes(spec: JobSpec, pool: Pool) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -174,6 +207,9 @@ def _volumes(spec: JobSpec, pool: Pool) -> tuple[list[dict[str, Any]], list[dict
     if spec.workspace_id is not None:
         claim = pool.workspace_claim.format(id=spec.workspace_id)
         volumes.append({"name": "workspace", "persistentVolumeClaim": {"claimName": claim}})
+        mounts.append({"name": "workspace", "mountPath": WORKSPACE})
+    elif spec.bundle is not None:
+        volumes.append({"name": "workspace", "emptyDir": {}})
         mounts.append({"name": "workspace", "mountPath": WORKSPACE})
     if spec.dataset_id is not None:
         claim = pool.dataset_claim.format(id=spec.dataset_id)

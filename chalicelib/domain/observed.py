@@ -39,6 +39,7 @@ class Pod:
     exit_code: int | None = None
     terminated_reason: str | None = None
     termination_message: str | None = None
+    bundle_failure: str | None = None  # why its code could not be unpacked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

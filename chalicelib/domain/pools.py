@@ -32,6 +32,7 @@ class Pool:
     dataset_claim: str = "dataset-{id}"
     priority_classes: bool = True
     run_as: int | None = 1000
+    service_account: str = ""  # whose AWS role its pods have; empty: the namespace's default
 
     def namespace_of(self, tenant: str) -> str:
         return self.namespace.format(tenant=tenant)

@@ -27,6 +27,7 @@ class StateChange:
             "tenant": job.tenant,
             "workspace_id": job.spec.workspace_id,
             "pool": job.spec.pool,
+            "source": job.source,
             "version": job.version,
             "from": self.was,
             "to": job.status,

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
 from chalicelib.errors import Forbidden
+
+_TENANT = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")  # it becomes part of a namespace's name
+
+
+def is_tenant(name: object) -> bool:
+    """Whether it can name a tenant: a DNS label of at most 40 characters."""
+    return isinstance(name, str) and _TENANT.fullmatch(name) is not None
 
 
 class Role(StrEnum):

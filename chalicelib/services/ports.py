@@ -15,6 +15,7 @@ from chalicelib.domain.observed import Pod, Workload
 from chalicelib.domain.pools import Pool
 from chalicelib.domain.state_change import StateChange
 from chalicelib.domain.states import Status
+from chalicelib.domain.uploads import Place, Receipt, Upload
 
 
 class Clock(Protocol):
@@ -29,12 +30,19 @@ class NewId(Protocol):
     def __call__(self, now: datetime) -> str: ...
 
 
+# A file's jobs are known for longer than a queue, its dead letters and their replay may keep its event.
+UPLOAD_KEPT = timedelta(days=90)
+UPLOAD_TAKEN = timedelta(days=60)  # after that an upload is told too late
+
+
 @dataclass(frozen=True, slots=True)
 class Idempotency:
-    """A caller's key and the fingerprint of the request that it came with; valid for 24 h in its tenant."""
+    """A key and the fingerprint of the request that it came with; valid in its tenant for `keep_seconds`,
+    by default for the 24 h that callers are promised."""
 
     key: str
     fingerprint: str
+    keep_seconds: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +195,14 @@ class JobStore(SharedPages, Protocol):
 
     def events(self, job_id: str, limit: int, after: str | None = None) -> EventPage:
         """At most `limit` of the job's events, oldest first, behind the position `after`: one read."""
+        ...
+
+    def upload(self, place: Place) -> Receipt | None:
+        """What came of the newest upload that the status file of `place` tells of."""
+        ...
+
+    def save_upload(self, receipt: Receipt) -> bool:
+        """Keep it; False when a newer upload's is kept for the same status file."""
         ...
 
     def recount(self, tenant: str | None) -> Mapping[str, int]:
@@ -377,6 +393,33 @@ class Kick(Protocol):
     """Wakes the sync function up, without waiting for it; waking it twice does no harm."""
 
     def __call__(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A version of an object in a bucket. `language` is its metadata's `accept-language`."""
+
+    version_id: str | None
+    size: int
+    content: bytes = b""
+    language: str = ""
+
+
+class Objects(Protocol):
+    """Buckets. Raises ObjectsUnavailable."""
+
+    def find(self, place: Place) -> Stored | None:
+        """What stands there now, without its content; None: nothing."""
+        ...
+
+    def read(self, upload: Upload) -> Stored | None:
+        """The upload's own version; None when it is gone, or, in a bucket without versions, when another
+        has replaced it."""
+        ...
+
+    def read_text(self, bucket: str, key: str) -> str | None: ...
+
+    def write_text(self, bucket: str, key: str, text: str) -> None: ...
 
 
 class Bus(Protocol):

@@ -46,6 +46,7 @@ class JobRequest:
     max_retries: int = 0
     max_runtime_seconds: int | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    bundle: str | None = None
 
     def fingerprint(self) -> str:
         """The same request gives the same fingerprint, in whatever order its fields came, and also from a
@@ -87,9 +88,15 @@ class Submission:
 
         Raises Forbidden, InvalidRequest (field names are JobRequest's), IdempotencyConflict.
         """
-        caller.require_write()
-        job = self._job(caller, request)
         key = Idempotency(idempotency_key, request.fingerprint()) if idempotency_key else None
+        return self.submit_once(caller, request, key)
+
+    def submit_once(
+        self, caller: Caller, request: JobRequest, key: Idempotency | None, source: str | None = None
+    ) -> Job:
+        """As submit does, with a key of the caller's making; `source` is the file that the job came in."""
+        caller.require_write()
+        job = self._job(caller, request, source)
         return self._store.create(job, key)
 
     def render(self, caller: Caller, request: JobRequest) -> Rendered:
@@ -98,7 +105,7 @@ class Submission:
         job = self._job(caller, request)
         return Rendered(manifests(job, self._pools[job.spec.pool], self._manifest))
 
-    def _job(self, caller: Caller, request: JobRequest) -> Job:
+    def _job(self, caller: Caller, request: JobRequest, source: str | None = None) -> Job:
         now = self._clock()
         return Job(
             id=self._new_id(now),
@@ -111,6 +118,7 @@ class Submission:
             created_at=now,
             updated_at=now,
             created_by=caller.subject,
+            source=source,
         )
 
 
@@ -151,6 +159,7 @@ def resolve(request: JobRequest, pools: Mapping[str, Pool], images: Mapping[str,
         max_retries=request.max_retries,
         max_runtime_seconds=request.max_runtime_seconds,
         labels=dict(request.labels),
+        bundle=request.bundle,
     )
 
 

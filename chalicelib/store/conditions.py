@@ -30,6 +30,9 @@ LEASE_HELD = "holder = :holder AND fence = :fence"
 # A ticket opens one terminal: of two who redeem it at the same time the second loses.
 TICKET_UNUSED = "attribute_not_exists(pk)"
 
+# Uploads are told in any order; a status file tells of the newest.
+NOT_OLDER_UPLOAD = "attribute_not_exists(pk) OR ordinal <= :ordinal"
+
 # A correction fits the counters that were read: any write since would have raised the version.
 COUNTER_UNCHANGED = "version = :expected"
 COUNTER_UNUSED = "attribute_not_exists(pk)"

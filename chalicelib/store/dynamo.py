@@ -14,6 +14,7 @@ from random import Random
 
 from chalicelib.domain.events import Event
 from chalicelib.domain.job import Job
+from chalicelib.domain.uploads import Place, Receipt
 from chalicelib.errors import IdempotencyConflict, StaleRecord, StoreUnavailable
 from chalicelib.services.ports import EventPage, Idempotency, JobPage, ListQuery, SharedPage, Ticket
 from chalicelib.store import conditions, queries
@@ -25,6 +26,7 @@ from chalicelib.store.lease import FencedTable, Lease
 from chalicelib.store.recount import recount
 from chalicelib.store.table import ConditionFailed, DynamoClient, Table
 from chalicelib.store.transactions import Action, put, transact
+from chalicelib.store.uploads import Uploads
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +71,7 @@ class DynamoStore:
         self._counters = Counters(self._table, options.counter_shards)
         self._lists = queries.Lists(self._table, self._counters, options.walk_pages, options.walk_entries)
         self._events = Events(self._table, options.event_retention_seconds, clock)
+        self._uploads = Uploads(self._table)
         self._idempotency_seconds = options.idempotency_seconds
         self._clock = clock
         self._options = options
@@ -163,6 +166,12 @@ class DynamoStore:
     def events(self, job_id: str, limit: int, after: str | None = None) -> EventPage:
         return self._events.page(job_id, limit, after)
 
+    def upload(self, place: Place) -> Receipt | None:
+        return self._uploads.find(place)
+
+    def save_upload(self, receipt: Receipt) -> bool:
+        return self._uploads.save(receipt)
+
     def recount(self, tenant: str | None) -> Mapping[str, int]:
         return recount(self._table, self._counters, tenant)
 
@@ -231,7 +240,7 @@ class DynamoStore:
             **idempotency_key(job.tenant, idempotency.key),
             "fingerprint": {"S": idempotency.fingerprint},
             "job_id": {"S": job.id},
-            "expires_at": {"N": str(now + self._idempotency_seconds)},
+            "expires_at": {"N": str(now + (idempotency.keep_seconds or self._idempotency_seconds))},
         }
         return [put("idempotency", item, conditions.KEY_UNUSED, {":now": {"N": str(now)}})]
 

@@ -79,6 +79,11 @@ def feed_key(feed: str) -> Key:
     return _key(f"FEED#{feed}", "FEED")
 
 
+def upload_key(bucket: str, status_key: str) -> Key:
+    """What is known of the status file of that key. A bucket's name has no `#`."""
+    return _key(f"UPLOAD#{bucket}#{status_key}", "UPLOAD")
+
+
 def ticket_key(ticket_id: str) -> Key:
     return _key(f"TICKET#{ticket_id}", "TICKET")
 

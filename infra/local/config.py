@@ -26,6 +26,7 @@ SERVICE_USER = "trainyard"  # and its group
 TERMINAL_USER = "trainyard-terminal"  # the relay's, and its group
 LOG_GROUP = "/trainyard/jobs"
 STATE_CHANGE_BUS = "trainyard"
+SUBMISSIONS_BUCKET = "trainyard-submissions"
 
 
 class BadConfig(ValueError):
@@ -198,6 +199,8 @@ def service_environment(
         "TRAINYARD_JWKS_URL": local.jwks_file.as_uri(),
         "TRAINYARD_SYNC_FUNCTION": "",
         "TRAINYARD_STATE_CHANGE_BUS": STATE_CHANGE_BUS,
+        "TRAINYARD_API_URL": local.url,
+        "TRAINYARD_BUNDLE_ENV": kept.get("TRAINYARD_BUNDLE_ENV") or _bundle_environment(local),
         "TRAINYARD_LOG_SHIPPING_SECONDS": kept.get("TRAINYARD_LOG_SHIPPING_SECONDS") or "5",
         "PYTHONUNBUFFERED": "1",
     }
@@ -217,6 +220,17 @@ def terminal_environment(
             "TRAINYARD_TERMINAL_HOST": HOST,
         }
     )
+
+
+def _bundle_environment(local: Local) -> str:
+    """How a pod's own container reaches the bucket; no more than that of the pods' node's."""
+    reach = {
+        "AWS_ENDPOINT_URL": local.aws_url,
+        "AWS_ACCESS_KEY_ID": AWS_KEY_ID,
+        "AWS_SECRET_ACCESS_KEY": AWS_SECRET,
+        "AWS_DEFAULT_REGION": REGION,
+    }
+    return json.dumps(reach)
 
 
 def image_path() -> str:

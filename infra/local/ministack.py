@@ -28,6 +28,7 @@ from infra.local.config import (
     REGION,
     RESOURCES,
     STATE_CHANGE_BUS,
+    SUBMISSIONS_BUCKET,
     Local,
 )
 from infra.local.processes import Component
@@ -37,6 +38,7 @@ PARAMETERS = {
     "JobsTableName": "trainyard-jobs",
     "LogGroupName": LOG_GROUP,
     "StateChangeBusName": STATE_CHANGE_BUS,
+    "SubmissionsBucketName": SUBMISSIONS_BUCKET,
 }
 _TEMPLATE_TAG = "trainyard-template"
 
