@@ -2,8 +2,8 @@
 
     python -m infra.local.pump
 
-Three threads: two read the jobs table's stream, one for the outbox and one for the publisher of state
-changes, and one is the sync's one-minute rule. The outbox's kick wakes the last.
+A thread each: two read the jobs table's stream, one for the outbox and one for the publisher of state
+changes; one is the sync's one-minute rule, which the outbox's kick wakes; the others read a queue each.
 """
 
 from __future__ import annotations
@@ -28,10 +28,13 @@ from chalicelib import bootstrap
 from chalicelib.settings import Settings, load
 from chalicelib.triggers.schedule import sync
 from chalicelib.triggers.stream import outbox, state_changes
-from infra.local import config, ministack, template
+from infra.local import config, functions, ministack, template
 from infra.local.cluster_setup import ClusterSetup, as_admin, grant_role
 from infra.local.config import Local
 from infra.local.delivery import Policy, Record, Verdict, dead_letter
+from infra.local.messages import QueuePolicy
+from infra.local.ministack import DeployFailed
+from infra.local.queues import QueueReader
 from infra.local.schedule import Context, Schedule
 from infra.local.stream import Checkpoint, Shard, find_stream, shard_ids
 
@@ -39,9 +42,10 @@ BUSY_POLL_SECONDS = 0.05
 IDLE_POLL_SECONDS = 0.25
 BUSY_SECONDS = 3.0
 DISCOVER_SECONDS = 60.0
-FUNCTION_TIMEOUT_SECONDS = 60.0
-# As in .chalice/config.json: longer than the rule's minute, so that the next call is due when this one ends.
-SYNC_TIMEOUT_SECONDS = 75.0
+
+Handler = Callable[[dict[str, Any], Any], Any]
+# What queues are read for: a function's name, its handler, and its logical name in resources.yaml.
+QUEUE_FUNCTIONS: tuple[tuple[str, Handler, str], ...] = ()
 
 log = logging.getLogger("trainyard.pump")
 
@@ -51,7 +55,7 @@ class Function:
     """What a stream is read for. `mapping` is its event source as the template has it."""
 
     name: str
-    handler: Callable[[dict[str, Any], Any], Any]
+    handler: Handler
     mapping: Mapping[str, Any]
     idle_seconds: float = IDLE_POLL_SECONDS
 
@@ -74,6 +78,7 @@ class Pump:
         self._dead_letters = _dead_letter_queue(local, function.mapping)
         self._table = table
         self._function = function
+        self._timeout_seconds = functions.timeout_seconds(function.name)
         self._prepare = prepare
         self._kick = kick
         self._stopping = threading.Event()
@@ -145,7 +150,7 @@ class Pump:
     def _deliver(self, records: list[Record]) -> Any:
         self._prepare(records)
         # Not `stopping`: a batch that has begun is finished.
-        context = Context(self._function.name, FUNCTION_TIMEOUT_SECONDS, threading.Event())
+        context = Context(self._function.name, self._timeout_seconds, threading.Event())
         return self._function.handler({"Records": records}, context)
 
     def _give_up(self, shard: Shard, verdict: Verdict) -> None:
@@ -195,8 +200,24 @@ def _await_stream(pump: Pump, stopping: threading.Event) -> None:
             stopping.wait(1)
 
 
-def _build(local: Local, settings: Settings, stopping: threading.Event) -> tuple[list[Pump], Schedule]:
-    schedule = Schedule("sync", sync, stopping, timeout_seconds=SYNC_TIMEOUT_SECONDS)
+def queue_readers(
+    local: Local, resources: Mapping[str, Any], wanted: Iterable[tuple[str, Handler, str]]
+) -> list[QueueReader]:
+    """A reader for each of the functions `wanted`. Raises DeployFailed when a queue is not there."""
+    deployed = ministack.deployed(local).resources
+    readers = []
+    for name, handler, logical_name in wanted:
+        policy = QueuePolicy.of(template.queue_mapping(resources, logical_name))
+        if policy.queue not in deployed:
+            raise DeployFailed(f"{name} reads the queue {policy.queue}, which is not deployed; run make up")
+        readers.append(QueueReader(_client("sqs"), deployed[policy.queue], name, handler, policy))
+    return readers
+
+
+def _build(
+    local: Local, settings: Settings, stopping: threading.Event
+) -> tuple[list[Pump], list[QueueReader], Schedule]:
+    schedule = Schedule("sync", sync, stopping, timeout_seconds=functions.timeout_seconds("sync"))
     bootstrap.use_kick(schedule.kick)
     connect = as_admin(local, settings.cluster_timeout_seconds)
     if local.embedded_cluster:
@@ -211,7 +232,7 @@ def _build(local: Local, settings: Settings, stopping: threading.Event) -> tuple
         Pump(local, table, carries_out, setup.ensure_namespaces, schedule.kick),
         Pump(local, table, tells, lambda _: None, lambda: None),
     ]
-    return pumps, schedule
+    return pumps, queue_readers(local, resources, QUEUE_FUNCTIONS), schedule
 
 
 def main() -> int:
@@ -226,16 +247,16 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     local = config.load()
-    pumps, schedule = _build(local, load(os.environ), stopping)
+    pumps, queues, schedule = _build(local, load(os.environ), stopping)
     for pump in pumps:
         _await_stream(pump, stopping)
-    print("ready stream and schedule", flush=True)
+    print("ready stream, queues and schedule", flush=True)
     schedule.start()
-    first, *others = pumps
-    threads = [threading.Thread(target=pump.run, args=(stopping,), daemon=True) for pump in others]
+    others: list[Pump | QueueReader] = [*pumps[1:], *queues]
+    threads = [threading.Thread(target=reader.run, args=(stopping,), daemon=True) for reader in others]
     for thread in threads:
         thread.start()
-    first.run(stopping)
+    pumps[0].run(stopping)
     for thread in threads:
         thread.join(20)
     if not schedule.join(20):

@@ -1,7 +1,7 @@
 """Reads resources.yaml the way the embedded stack needs it.
 
 In AWS the file is merged into Chalice's template. Here the resources that stand on their own go to MiniStack,
-and two of the patches are read for what they say about the API's error answers and the stream's retries.
+and some of the patches are read for what they say about the API's error answers and the event sources.
 """
 
 from __future__ import annotations
@@ -80,6 +80,16 @@ def stream_mapping(template: Mapping[str, Any], function: str) -> dict[str, Any]
     for event in body.get("Properties", {}).get("Events", {}).values():
         properties = event.get("Properties", {})
         if event.get("Type") == "DynamoDB" or _is_table_stream(properties.get("Stream")):
+            return dict(properties)
+    return {}
+
+
+def queue_mapping(template: Mapping[str, Any], function: str) -> dict[str, Any]:
+    """The properties of a function's SQS event source (queue, batch size, filters)."""
+    body = template.get("Resources", {}).get(function, {})
+    for event in body.get("Properties", {}).get("Events", {}).values():
+        properties = event.get("Properties", {})
+        if "Queue" in properties:
             return dict(properties)
     return {}
 

@@ -22,6 +22,9 @@ Resources:
       Events:
         OutboxDynamodbEventSource:
           Properties: {Stream: !GetAtt Table.StreamArn, MaximumRetryAttempts: 5}
+  Uploads:
+    Properties:
+      Events: {UploadsSqsEventSource: {Properties: {Queue: !GetAtt Named.Arn, BatchSize: 5}}}
   RestAPI:
     Properties:
       GatewayResponses: {UNAUTHORIZED: {StatusCode: 401}}
@@ -61,6 +64,13 @@ def test_the_streams_mapping_and_the_gateways_answers_are_found(sample: Path) ->
     assert template.stream_mapping(body, "Outbox")["MaximumRetryAttempts"] == 5
     assert template.stream_mapping(body, "RestAPI") == {}
     assert template.gateway_responses(body) == {"UNAUTHORIZED": {"StatusCode": 401}}
+
+
+def test_a_queues_mapping_is_found(sample: Path) -> None:
+    body = template.read(sample)
+    expected = {"Queue": {"Fn::GetAtt": ["Named", "Arn"]}, "BatchSize": 5}
+    assert template.queue_mapping(body, "Uploads") == expected
+    assert template.queue_mapping(body, "Outbox") == {}
 
 
 def test_the_real_file_gives_a_table_with_a_stream() -> None:
