@@ -71,7 +71,7 @@ def unpack(archive: Path, target: Path, max_bytes: int = MAX_BYTES, max_entries:
         else:
             _unpack_tar(archive, target, max_bytes, max_entries)
     except tarfile.FilterError as error:
-        raise Refused(f"{error.tarinfo.name!r}: {error}") from error
+        raise Refused(str(error)) from error
     except (tarfile.TarError, zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, RuntimeError) as error:
         raise Refused(f"it is no .tar.gz or .zip that can be read: {error}") from error
 

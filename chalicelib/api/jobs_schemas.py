@@ -174,6 +174,7 @@ def detail(job: Job) -> dict[str, Any]:
         "pods": list(job.pod_names),
         "exitCode": job.exit_code,
         "source": job.source,
+        "bundle": job.spec.bundle,
         "createdAt": timestamp(job.created_at),
         "startedAt": timestamp(job.started_at),
         "finishedAt": timestamp(job.finished_at),
@@ -225,7 +226,6 @@ def _config(spec: JobSpec) -> dict[str, Any]:
         "maxRetries": spec.max_retries,
         "maxRuntimeSeconds": spec.max_runtime_seconds,
         "labels": dict(spec.labels),
-        "bundle": spec.bundle,
     }
 
 

@@ -28,6 +28,7 @@ from chalicelib import bootstrap
 from chalicelib.settings import Settings, load
 from chalicelib.triggers.schedule import sync
 from chalicelib.triggers.stream import outbox, state_changes
+from chalicelib.triggers.uploads import upload_status, uploads
 from infra.local import config, functions, ministack, template
 from infra.local.cluster_setup import ClusterSetup, as_admin, grant_role
 from infra.local.config import Local
@@ -45,7 +46,10 @@ DISCOVER_SECONDS = 60.0
 
 Handler = Callable[[dict[str, Any], Any], Any]
 # What queues are read for: a function's name, its handler, and its logical name in resources.yaml.
-QUEUE_FUNCTIONS: tuple[tuple[str, Handler, str], ...] = ()
+QUEUE_FUNCTIONS: tuple[tuple[str, Handler, str], ...] = (
+    ("uploads", uploads, "Uploads"),
+    ("upload_status", upload_status, "UploadStatus"),
+)
 
 log = logging.getLogger("trainyard.pump")
 

@@ -16,7 +16,8 @@ from chalice.app import Response
 
 from chalicelib.api.jobs_schemas import DIALECT, success
 from chalicelib.api.requests import language_of
-from chalicelib.api.responses import answer, failed, timestamp
+from chalicelib.api.responses import answer, failed
+from chalicelib.domain.moments import timestamp
 from chalicelib.errors import (
     ClusterUnavailable,
     NotFound,
