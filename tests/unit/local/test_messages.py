@@ -77,7 +77,7 @@ def test_messages_look_as_lambda_gives_them() -> None:
         },
         MD5OfMessageAttributes="md5 of them",
     )
-    empty = {"stringListValues": [], "binaryListValues": []}
+    empty: dict[str, Any] = {"stringListValues": [], "binaryListValues": []}
     assert event([received, message("m2")], ARN)["Records"] == [
         {
             "messageId": "m1",
