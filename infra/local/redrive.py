@@ -58,6 +58,8 @@ def report(local: Local, resources: Mapping[str, Any]) -> list[str]:
     sqs = ministack.client(local, "sqs")
     lines = []
     for dead_letters, queue in dead_letter_queues(resources).items():
+        if dead_letters not in deployed or queue not in deployed:
+            raise DeployFailed(f"{dead_letters} is not deployed; run make up")
         moved = move(sqs, deployed[dead_letters], deployed[queue])
         for url, count in moved.items():
             target = names.get(_name(url), _name(url))

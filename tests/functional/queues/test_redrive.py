@@ -85,6 +85,13 @@ def test_dead_letters_of_streams_are_no_concern(local: Local) -> None:
     assert redrive.report(local, streams) == ["no queue has dead letters that could be moved"]
 
 
+def test_a_queue_that_is_not_deployed_yet_is_named(local: Local) -> None:
+    policy = {"deadLetterTargetArn": {"Fn::GetAtt": ["NewLetters", "Arn"]}}
+    newer = {"Resources": {"New": {"Type": "AWS::SQS::Queue", "Properties": {"RedrivePolicy": policy}}}}
+    with pytest.raises(ministack.DeployFailed, match="NewLetters is not deployed; run make up"):
+        redrive.report(local, newer)
+
+
 def test_without_a_stack_it_says_so_and_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
