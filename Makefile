@@ -15,7 +15,7 @@ TESTS ?= tests
 say = @echo "$(1)" >&2
 
 ##@ Use it
-.PHONY: demo up down status token
+.PHONY: demo up down status token redrive
 demo: .venv/.local-stamp .venv-ministack/.stamp ## run a real training job from end to end and watch it
 	@$(PY) -m infra.local.demo
 
@@ -33,6 +33,9 @@ token: export ROLES := $(or $(ROLES),member)
 token: export TTL := $(or $(TTL),3600)
 token: .venv/.local-stamp ## print a token: TENANT=acme ROLES=member [TTL=seconds]
 	@$(PY) -m infra.local.tokens --tenant="$$TENANT" --roles="$$ROLES" --ttl="$$TTL"
+
+redrive: .venv/.local-stamp ## try dead letters again: move them back to their queues
+	@$(PY) -m infra.local.redrive
 
 ##@ Work on it
 .PHONY: test test-cluster check lint format types imports requirements requirements-check package clean help

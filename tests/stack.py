@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from infra.local import config, processes, stack, tokens
+from infra.local import config, ministack, processes, stack, tokens
 from infra.local.config import HOST, Local
 
 OURS = ("AWS_", "TRAINYARD_", "KUBECONFIG")
@@ -79,6 +79,21 @@ def start_stack(home: Path, environ: Mapping[str, str] | None = None) -> Running
     running = RunningStack(config.load(settings), settings)
     running.start()
     return running
+
+
+def start_ministack(local: Local) -> None:
+    """MiniStack alone; end it with `stop_ministack`."""
+    ministack.prepare(local)
+    server = ministack.component(local)
+    processes.start(server, local.run, local.logs)
+    if not processes.wait_until(server.is_ready, server.ready_seconds):
+        stop_ministack(local)
+        raise AssertionError(f"MiniStack did not start:\n{processes.tail(local.logs / 'ministack.log')}")
+
+
+def stop_ministack(local: Local) -> None:
+    """Let it save its state and end."""
+    processes.stop(local.run, "ministack", 60)
 
 
 def free_ports(count: int) -> list[int]:

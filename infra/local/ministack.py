@@ -13,13 +13,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
-from infra.local import template
+from infra.local import buckets, template
 from infra.local.config import (
     AWS_KEY_ID,
     AWS_SECRET,
@@ -41,6 +42,7 @@ PARAMETERS = {
     "SubmissionsBucketName": SUBMISSIONS_BUCKET,
 }
 _TEMPLATE_TAG = "trainyard-template"
+_SETTLED = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE")
 
 
 class DeployFailed(RuntimeError):
@@ -113,9 +115,9 @@ def client(local: Local, service: str) -> Any:
     )
 
 
-def deploy(local: Local) -> Deployed:
+def deploy(local: Local, resources: Path = RESOURCES) -> Deployed:
     """Create or update the stack; does nothing when it stands as the template says. Raises DeployFailed."""
-    body = template.standalone(template.read(RESOURCES))
+    body = template.standalone(template.read(resources))
     text = json.dumps(body, sort_keys=True, default=str)
     cloudformation = client(local, "cloudformation")
     try:
@@ -145,6 +147,8 @@ def _bring_about(local: Local, cloudformation: Any, text: str) -> None:
         stack = None
     if stack is not None and digest in [tag["Value"] for tag in stack.get("Tags", [])]:
         return
+    if _adopt_buckets(local, cloudformation, stack, text):
+        stack = _find_stack(cloudformation)
     act, waiter = (
         (cloudformation.create_stack, "stack_create_complete")
         if stack is None
@@ -174,7 +178,7 @@ def _find_stack(cloudformation: Any) -> dict[str, Any] | None:
 
 def _is_whole(local: Local, cloudformation: Any, stack: Mapping[str, Any]) -> bool:
     """Whether the stack settled and its tables are really there (each service saves its state on its own)."""
-    if stack["StackStatus"] not in ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"):
+    if stack["StackStatus"] not in _SETTLED:
         return False
     tables = set(client(local, "dynamodb").list_tables()["TableNames"])
     resources = cloudformation.describe_stack_resources(StackName=STACK)["StackResources"]
@@ -183,6 +187,16 @@ def _is_whole(local: Local, cloudformation: Any, stack: Mapping[str, Any]) -> bo
         for resource in resources
         if resource["ResourceType"] == "AWS::DynamoDB::Table"
     )
+
+
+def _adopt_buckets(local: Local, cloudformation: Any, stack: Mapping[str, Any] | None, text: str) -> bool:
+    """Whether there were buckets to be taken into the stack before it is brought about."""
+    known = cloudformation.get_template(StackName=STACK)["TemplateBody"] if stack else {"Resources": {}}
+    known = json.loads(known) if isinstance(known, str) else known
+    there = buckets.names(client(local, "s3"))
+    if strays := buckets.strays(there, json.loads(text), known, PARAMETERS):
+        buckets.adopt(cloudformation, STACK, known, PARAMETERS, strays)
+    return bool(strays)
 
 
 def _wait(cloudformation: Any, waiter: str) -> None:

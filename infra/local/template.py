@@ -94,19 +94,11 @@ def queue_mapping(template: Mapping[str, Any], function: str) -> dict[str, Any]:
     return {}
 
 
-def _is_table_stream(stream: Any) -> bool:
-    return isinstance(stream, dict) and list(stream.get("Fn::GetAtt", []))[-1:] == ["StreamArn"]
-
-
-def _refers_within(body: Any, known: set[str]) -> bool:
-    return all(name in known or name.startswith("AWS::") for name in _references(body))
-
-
-def _references(value: Any) -> Iterator[str]:
+def references(value: Any) -> Iterator[str]:
     """Every logical name that an intrinsic inside `value` refers to."""
     if isinstance(value, list):
         for item in value:
-            yield from _references(item)
+            yield from references(item)
     elif isinstance(value, dict):
         for key, item in value.items():
             if key == "Ref":
@@ -116,8 +108,16 @@ def _references(value: Any) -> Iterator[str]:
             elif key == "Fn::Sub":
                 text, given = (item, {}) if isinstance(item, str) else (item[0], item[1])
                 yield from (n.split(".")[0] for n in _SUB.findall(text) if n not in given)
-                yield from _references(list(given.values()))
+                yield from references(list(given.values()))
             elif key == "DependsOn":
                 yield from [item] if isinstance(item, str) else item
             else:
-                yield from _references(item)
+                yield from references(item)
+
+
+def _is_table_stream(stream: Any) -> bool:
+    return isinstance(stream, dict) and list(stream.get("Fn::GetAtt", []))[-1:] == ["StreamArn"]
+
+
+def _refers_within(body: Any, known: set[str]) -> bool:
+    return all(name in known or name.startswith("AWS::") for name in references(body))

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from chalicelib.store.connect import dynamo_client
-from infra.local import config, ministack, processes
+from infra.local import config
 from infra.local.config import Local
+from tests.stack import start_ministack, stop_ministack
 
 pytest.register_assert_rewrite(
     "tests.unit.store.records",
@@ -32,15 +33,9 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
     local = config.load(chosen)
     if not local.ministack_python.exists():
         pytest.skip(f"no MiniStack: {local.ministack_python} is missing (TRAINYARD_MINISTACK_PYTHON)")
-    ministack.prepare(local)
-    server = ministack.component(local)
-    processes.start(server, local.run, local.logs)
-    try:
-        if not processes.wait_until(server.is_ready, server.ready_seconds):
-            pytest.fail(f"MiniStack did not start:\n{processes.tail(local.logs / 'ministack.log')}")
-        yield local
-    finally:
-        processes.stop(local.run, server.name, server.stop_seconds)
+    start_ministack(local)
+    yield local
+    stop_ministack(local)
 
 
 @pytest.fixture(scope="session")
