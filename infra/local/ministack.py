@@ -40,6 +40,7 @@ PARAMETERS = {
     "LogGroupName": LOG_GROUP,
     "StateChangeBusName": STATE_CHANGE_BUS,
     "SubmissionsBucketName": SUBMISSIONS_BUCKET,
+    "QueueRetrySeconds": "10",  # what a killed pump had in hand comes soon: here only one reader takes it
 }
 _TEMPLATE_TAG = "trainyard-template"
 _SETTLED = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE")
