@@ -183,7 +183,9 @@ def _missing(job: Job, now: datetime) -> Decision:
         finished_at=now,
         pods=remembered(job.pods, ()),
     )
-    return Decision(Save(failed, job), "its Job was deleted behind our back", Repair.JOB_DELETED)
+    return Decision(
+        Save(failed, job), "its Job was deleted in the cluster, not through Trainyard", Repair.JOB_DELETED
+    )
 
 
 def _alive(job: Job, observed: Workload, now: datetime) -> Decision:
