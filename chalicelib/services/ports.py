@@ -396,7 +396,7 @@ class Bus(Protocol):
 class Meter(Protocol):
     """Counts repairs. Takes no time and does not fail."""
 
-    def __call__(self, repaired: Repaired) -> None: ...
+    def __call__(self, repaired: Repaired, /) -> None: ...
 
 
 class RepairBus(Protocol):

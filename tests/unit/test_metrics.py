@@ -102,7 +102,3 @@ def test_repairs_are_counted_for_each_instance_and_by_kind() -> None:
 def test_without_a_stream_of_its_own_it_writes_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
     RepairMeter("yard")(repaired())
     assert json.loads(capsys.readouterr().out)["Repairs"] == 1
-
-
-def test_no_repair_prints_nothing() -> None:
-    assert printed() == []
