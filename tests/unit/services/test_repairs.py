@@ -164,6 +164,20 @@ def test_a_drift_that_is_found_by_the_idle_look_is_told_by_its_end(yard: Yard, d
     assert [one.kind for one in yard.published] == [drift.kind]
 
 
+def test_a_drift_that_shows_while_a_run_watches_is_told_while_it_does(yard: Yard) -> None:
+    runs(yard)
+    job_id = runs(yard)
+    told: list[int] = []
+
+    def delete_by_hand() -> None:
+        yard.cluster.jobs.pop(job_id, None)
+        told.append(len(yard.published))
+
+    yard.cluster.before["watch"] = delete_by_hand
+    yard.sync.run(yard.seconds(40))
+    assert (told[0], told[-1]) == (0, 1)
+
+
 def told(yard: Yard, job_id: str) -> list[str]:
     """What the job's callers are told of repairs."""
     return [event.message for event in yard.store.events(job_id, 100).items if event.reason == "Repaired"]
@@ -392,6 +406,17 @@ def test_a_bus_in_trouble_is_left_alone_for_a_while_and_then_told_again(
     yard.clock.move(PAUSE.total_seconds())
     notes.publish()
     assert bus.kept == [repaired().job_id] * times
+
+
+def test_what_the_bus_refuses_is_told_again(yard: Yard) -> None:
+    throttled = repaired()
+    bus = Bus(refused=[throttled.job_id])
+    notes = noted(yard, bus, throttled)
+    notes.publish()
+    bus.refused.clear()
+    yard.clock.move(PAUSE.total_seconds())
+    notes.publish()
+    assert bus.kept == [throttled.job_id]
 
 
 def test_what_the_bus_refuses_holds_no_other_back_and_is_given_up_in_the_end(yard: Yard) -> None:
