@@ -49,7 +49,7 @@ RACES = 5  # how often one call reloads a record that changed under it
 class Reconciler:
     """Decides about jobs and carries the decisions out; the only caller of the cluster that changes it.
 
-    `repairs` is told of what was drift; the outbox, which repairs nothing, has none.
+    `repairs` is told of what was drift. The outbox has none: what the stream brings is no drift.
     """
 
     def __init__(
