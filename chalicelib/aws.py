@@ -1,20 +1,23 @@
-"""The AWS calls outside the store: waking another function, and telling the world of state changes."""
+"""The AWS calls outside the store: waking another function, and telling the world of what happened."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chalicelib.domain.repair import Repaired
 from chalicelib.domain.state_change import StateChange
 from chalicelib.errors import BusUnavailable, FunctionUnavailable
 
 SOURCE = "trainyard"
 DETAIL_TYPE = "Training Job State Change"
+REPAIR_DETAIL_TYPE = "Training Job Repair"
 
 # The sync λ takes EventBridge's scheduled events; a kick is one without a time.
 KICK = {
@@ -36,6 +39,12 @@ def client(service: str) -> Any:
     return botocore.session.get_session().create_client(service, config=config)
 
 
+def hasty_client(service: str) -> Any:
+    """One for whoever has better things to do than to wait, and comes back: 3 s at most."""
+    config = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 1})
+    return botocore.session.get_session().create_client(service, config=config)
+
+
 class LambdaKick:
     """Invokes the function `name` asynchronously. Raises FunctionUnavailable."""
 
@@ -53,24 +62,32 @@ class LambdaKick:
 
 
 class EventBridge:
-    """services.ports.Bus on the bus of that name."""
+    """services.ports.Bus and RepairBus on the bus of that name."""
 
     def __init__(self, bus: str, events: Any) -> None:
         self._bus = bus
         self._events = events
 
     def __call__(self, changes: Sequence[StateChange]) -> Sequence[bool]:
+        told = [(change.job.updated_at, change.detail) for change in changes]
+        return self._put(DETAIL_TYPE, told)
+
+    def repairs(self, repairs: Sequence[Repaired]) -> Sequence[bool]:
+        return self._put(REPAIR_DETAIL_TYPE, [(repaired.at, repaired.detail) for repaired in repairs])
+
+    def _put(self, kind: str, told: Sequence[tuple[datetime, Mapping[str, Any]]]) -> Sequence[bool]:
+        entries = [self._entry(kind, time, detail) for time, detail in told]
         try:
-            answer = self._events.put_events(Entries=[self._entry(change) for change in changes])
+            answer = self._events.put_events(Entries=entries)
         except (BotoCoreError, ClientError) as error:
             raise BusUnavailable(f"{self._bus} cannot be told: {error}") from error
         return ["ErrorCode" not in entry for entry in answer["Entries"]]
 
-    def _entry(self, change: StateChange) -> dict[str, Any]:
+    def _entry(self, kind: str, time: datetime, detail: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "EventBusName": self._bus,
             "Source": SOURCE,
-            "DetailType": DETAIL_TYPE,
-            "Time": change.job.updated_at,
-            "Detail": json.dumps(change.detail),
+            "DetailType": kind,
+            "Time": time,
+            "Detail": json.dumps(detail),
         }

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from chalicelib.services.jobs import Jobs
     from chalicelib.services.logs import Logs
     from chalicelib.services.outbox import Outbox
-    from chalicelib.services.ports import Clusters, JobStore, Kick, LogArchive, Objects, Tickets
+    from chalicelib.services.ports import Clusters, JobStore, Kick, LogArchive, Objects, RepairBus, Tickets
     from chalicelib.services.reconcile import Reconciler
+    from chalicelib.services.repairs import Repairs
     from chalicelib.services.state_changes import StateChanges
     from chalicelib.services.status_files import StatusFiles
     from chalicelib.services.submission import Submission
@@ -197,9 +198,19 @@ class Container:
         return StateChanges(EventBridge(self.settings.state_change_bus, client("events")))
 
     @cached_property
+    def repair_bus(self) -> RepairBus:
+        from chalicelib.aws import EventBridge, hasty_client
+
+        if not self.settings.state_change_bus:
+            return lambda repairs: [True] * len(repairs)
+        return EventBridge(self.settings.state_change_bus, hasty_client("events")).repairs
+
+    @cached_property
     def sync(self) -> Sync:
+        from chalicelib.metrics import RepairMeter
         from chalicelib.services.feed import Feed
         from chalicelib.services.newsroom import Newsroom
+        from chalicelib.services.repairs import Repairs
         from chalicelib.services.sync import LEASE, Pace, Sync
 
         holder = uuid.uuid4().hex
@@ -212,13 +223,16 @@ class Container:
             feed=Feed(store, self.settings.pools, self.clusters),
             news=Newsroom,
         )
-        reconciler = self._reconciler(store)
+        meter = RepairMeter(self.settings.instance)
+        # Hardly any run has a repair to tell: the first that has connects to the bus.
+        repairs = Repairs(store, meter, lambda told: self.repair_bus(told), self.clock)
+        reconciler = self._reconciler(store, repairs)
         return Sync(reconciler, store, self.settings.pools, self.clusters, self.clock, pace)
 
-    def _reconciler(self, store: JobStore) -> Reconciler:
+    def _reconciler(self, store: JobStore, repairs: Repairs | None = None) -> Reconciler:
         from chalicelib.services.reconcile import Reconciler
 
-        return Reconciler(store, self.settings.pools, self.clusters, self.manifest, self.clock)
+        return Reconciler(store, self.settings.pools, self.clusters, self.manifest, self.clock, repairs)
 
 
 _container: Container | None = None

@@ -56,6 +56,14 @@ class FakeCluster:
             self.jobs[name] = replace(self.jobs[name], deleting=True)
         self._leave("delete")
 
+    def force_delete(self, namespace: str, pods: Sequence[str]) -> None:
+        del namespace
+        self.enter("force_delete")
+        for job_id, seen in self.jobs.items():
+            left = tuple(pod for pod in seen.pods if pod.name not in pods)
+            self.jobs[job_id] = replace(seen, pods=left)
+        self._leave("force_delete")
+
     def watch(self, pool: Pool) -> FakeWatch:
         del pool
         return FakeWatch(self)

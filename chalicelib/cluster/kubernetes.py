@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from chalicelib.cluster import observe
@@ -53,6 +54,11 @@ class KubernetesCluster:
 
     def delete(self, namespace: str, name: str) -> None:
         self._delete("Job", namespace, name)
+
+    def force_delete(self, namespace: str, pods: Sequence[str]) -> None:
+        for name in pods:
+            with suppress(NotFoundInCluster):
+                self._api.delete(f"/api/v1/namespaces/{namespace}/pods/{name}", {"gracePeriodSeconds": 0})
 
     def watch(self, pool: Pool) -> PoolWatch:
         where = "" if pool.spans_tenants else f"/namespaces/{pool.namespace}"

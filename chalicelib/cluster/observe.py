@@ -78,6 +78,7 @@ def pod(value: Json) -> Pod:
         terminated_reason=ended.get("reason"),
         termination_message=ended.get("message"),
         bundle_failure=_bundle_failure(unpacking.get("terminated") or {}),
+        ends_by=_ends_by(metadata),
     )
 
 
@@ -101,6 +102,13 @@ def event(value: Json) -> Event:
         object=f"{about.get('kind', '')}/{about.get('name', '')}",
         key=metadata["name"],
     )
+
+
+def _ends_by(metadata: Json) -> datetime | None:
+    """A deletionTimestamp is when the grace period ends, not when it began. A pod without one waits for no
+    node: it was deleted by force, or has ended, and stays for somebody's finalizer only."""
+    at, grace = metadata.get("deletionTimestamp"), metadata.get("deletionGracePeriodSeconds")
+    return _time(at) if at and grace else None
 
 
 def _container(statuses: Iterable[Json] | None, name: str) -> Json:

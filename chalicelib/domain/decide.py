@@ -11,13 +11,17 @@ from datetime import datetime, timedelta
 
 from chalicelib.domain.ending import ended, progress, waiting_for_the_end
 from chalicelib.domain.job import Job, Reason
-from chalicelib.domain.observed import Workload
+from chalicelib.domain.observed import Pod, Workload
 from chalicelib.domain.pods import remembered, settled
+from chalicelib.domain.repair import IN_TIME, STUCK, Repair
 from chalicelib.domain.states import Status
 
 # Longer than a submission takes: two creates and a read, each 5 s to connect and 5 s to wait at the most.
 # Until then an absent Job is no proof that none will come.
 SUBMISSION_LASTS = timedelta(seconds=30)
+
+# Of a record that nobody has tried to carry out: whoever tries in vain writes why.
+_JUST_ASKED = frozenset((Reason.ACCEPTED, Reason.STOP_REQUESTED, Reason.DELETE_REQUESTED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +53,31 @@ class Save:
 
 
 @dataclass(frozen=True, slots=True)
+class ForceDelete:
+    """Delete pods that do not end without waiting for their nodes, and then let the record say so."""
+
+    namespace: str
+    pods: tuple[str, ...]
+    then: Save | None
+
+
+@dataclass(frozen=True, slots=True)
 class Remove:
     """Remove the tombstone: nothing of the job is left in the cluster."""
 
     job: Job
 
 
-Action = Nothing | Submit | DeleteWorkload | Save | Remove
+Action = Nothing | Submit | DeleteWorkload | ForceDelete | Save | Remove
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One action and the reason for it."""
+    """One action and the reason for it. `repair` says what it puts right, if that is drift."""
 
     action: Action
     why: str
+    repair: Repair | None = None
 
 
 def decide(job: Job | None, observed: Workload | None, now: datetime) -> Decision:
@@ -73,7 +87,7 @@ def decide(job: Job | None, observed: Workload | None, now: datetime) -> Decisio
     Applying a decision and deciding again always ends in Nothing.
     """
     if job is None:
-        return _without_record(observed)
+        return _without_record(observed, now)
     if job.is_deleted:
         return _deleted(job, observed, now)
     if job.is_terminal:
@@ -81,16 +95,22 @@ def decide(job: Job | None, observed: Workload | None, now: datetime) -> Decisio
     if job.status == Status.STOPPING:
         return _stopping(job, observed, now)
     if job.submitted_at is None:
-        return Decision(Submit(job), "not known to be in the cluster yet")
+        return _submit(job, now)
     if observed is None:
         return _missing(job, now)
     return _alive(job, observed, now)
 
 
-def _without_record(observed: Workload | None) -> Decision:
+def _without_record(observed: Workload | None, now: datetime) -> Decision:
     if observed is None:
         return Decision(Nothing(), "neither a record nor a Job")
-    return _delete(observed, "a Job with no record")
+    return _delete(observed, now, "a Job with no record", Repair.JOB_WITHOUT_RECORD)
+
+
+def _submit(job: Job, now: datetime) -> Decision:
+    if _is_late(job, now):
+        return Decision(Submit(job), "nobody handed it to the cluster in time", Repair.LATE_SUBMISSION)
+    return Decision(Submit(job), "not known to be in the cluster yet")
 
 
 def _deleted(job: Job, observed: Workload | None, now: datetime) -> Decision:
@@ -98,7 +118,10 @@ def _deleted(job: Job, observed: Workload | None, now: datetime) -> Decision:
         if _may_be_under_way(job, now):
             return Decision(Nothing(), "deleted; a submission may still be under way")
         return Decision(Remove(job), "deleted, and nothing is left in the cluster")
-    return _delete(observed, "its record was deleted")
+    if _is_late(job, now):
+        why = "its record was deleted, and nobody deleted its Job in time"
+        return _delete(observed, now, why, Repair.LATE_DELETION)
+    return _delete(observed, now, "its record was deleted")
 
 
 def _terminal(job: Job, observed: Workload | None, now: datetime) -> Decision:
@@ -108,7 +131,8 @@ def _terminal(job: Job, observed: Workload | None, now: datetime) -> Decision:
         if (pods := settled(job.pods, observed.pods)) != job.pods:
             return Decision(Save(job.changed(now, pods=pods), job), "its last pods have ended")
         return Decision(Nothing(), f"{job.status}; Kubernetes removes the finished Job after its TTL")
-    return _delete(observed, f"a Job that goes on although its record is {job.status}")
+    why = f"a Job that goes on although its record is {job.status}"
+    return _delete(observed, now, why, Repair.JOB_AFTER_END)
 
 
 def _stopping(job: Job, observed: Workload | None, now: datetime) -> Decision:
@@ -127,8 +151,17 @@ def _stopping(job: Job, observed: Workload | None, now: datetime) -> Decision:
     pods = remembered(job.pods, observed.pods)
     if (exit_code := _exit_code(observed)) is not None and exit_code != job.exit_code:
         return Decision(Save(job.changed(now, exit_code=exit_code, pods=pods), job), "its container ended")
+    if not observed.deleting and _is_late(job, now):
+        why = "a stop was requested, and nobody carried it out in time"
+        return _delete(observed, now, why, Repair.LATE_STOP)
     if not observed.deleting:
-        return _delete(observed, "a stop was requested")
+        return _delete(observed, now, "a stop was requested")
+    if stuck := _stuck(observed, now):
+        message = _given_up(stuck)
+        gave_up = job.changed(now, reason=Reason.PODS_STUCK, message=message, pods=pods)
+        return _force(observed, stuck, Save(gave_up, job))
+    if job.reason == Reason.PODS_STUCK:
+        return Decision(Nothing(), "its Job is being deleted, pods by force")
     message = waiting_for_the_end(observed)
     waiting = job.changed(now, reason=Reason.STOP_REQUESTED, message=message, pods=pods)
     if (waiting.message, waiting.pods) == (job.message, job.pods):
@@ -150,7 +183,9 @@ def _missing(job: Job, now: datetime) -> Decision:
         finished_at=now,
         pods=remembered(job.pods, ()),
     )
-    return Decision(Save(failed, job), "its Job was deleted behind our back")
+    return Decision(
+        Save(failed, job), "its Job was deleted in the cluster, not through Trainyard", Repair.JOB_DELETED
+    )
 
 
 def _alive(job: Job, observed: Workload, now: datetime) -> Decision:
@@ -166,10 +201,36 @@ def _alive(job: Job, observed: Workload, now: datetime) -> Decision:
     return Decision(Save(job.changed(now, **changes), job), why)
 
 
-def _delete(observed: Workload, why: str) -> Decision:
-    if observed.deleting:
-        return Decision(Nothing(), f"{why}; its Job is being deleted")
-    return Decision(DeleteWorkload(observed.job_id, observed.namespace), why)
+def _is_late(job: Job, now: datetime) -> bool:
+    """Whether nobody has even tried what the record asks for, for so long that whoever should is gone."""
+    return job.reason in _JUST_ASKED and now - job.updated_at >= IN_TIME
+
+
+def _delete(observed: Workload, now: datetime, why: str, repair: Repair | None = None) -> Decision:
+    if not observed.deleting:
+        return Decision(DeleteWorkload(observed.job_id, observed.namespace), why, repair)
+    if stuck := _stuck(observed, now):
+        return _force(observed, stuck, None)
+    return Decision(Nothing(), f"{why}; its Job is being deleted")
+
+
+def _stuck(observed: Workload, now: datetime) -> list[Pod]:
+    """Pods whose node does not end them, nor says that it did."""
+    return [pod for pod in observed.pods if pod.ends_by is not None and now - pod.ends_by >= STUCK]
+
+
+def _force(observed: Workload, stuck: list[Pod], then: Save | None) -> Decision:
+    names = tuple(pod.name for pod in stuck)
+    action = ForceDelete(observed.namespace, names, then)
+    return Decision(action, _given_up(stuck), Repair.STUCK_PODS)
+
+
+def _given_up(stuck: list[Pod]) -> str:
+    first = stuck[0]
+    more = f" and {len(stuck) - 1} more" if stuck[1:] else ""
+    node = f" on node {first.node}" if first.node else ""
+    late = f"did not end within {STUCK.seconds // 60} minutes after the grace period"
+    return f"pod {first.name}{node}{more} {late}; deleted by force: where the node still runs, it may go on"
 
 
 def _exit_code(observed: Workload) -> int | None:
@@ -177,6 +238,8 @@ def _exit_code(observed: Workload) -> int | None:
 
 
 def _how_it_stopped(job: Job) -> str:
+    if job.reason == Reason.PODS_STUCK:
+        return f"stopped on request; {job.message}"
     if job.exit_code is None:
         return "stopped on request"
     if job.exit_code > 128:

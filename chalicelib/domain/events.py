@@ -30,6 +30,7 @@ _PROBLEMS = frozenset(
         Reason.CLUSTER_UNAVAILABLE,
         Reason.CLUSTER_FORBIDS,
         Reason.POOL_MISSING,
+        Reason.PODS_STUCK,
     )
 )
 

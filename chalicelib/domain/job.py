@@ -42,6 +42,7 @@ class Reason(StrEnum):
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     JOB_DELETED = "JobDeleted"
     STOP_REQUESTED = "StopRequested"
+    PODS_STUCK = "PodsStuck"
     STOPPED = "Stopped"
     DELETE_REQUESTED = "DeleteRequested"
 

@@ -19,7 +19,8 @@ class Pod:
     """One pod of a job. Of its containers only the training one counts.
 
     `unschedulable` is the scheduler's own message while it finds no node. `exit_code` is set once the
-    container has ended (128 + n: killed by signal n).
+    container has ended (128 + n: killed by signal n). `ends_by` is set while its node is to end it: when the
+    grace period is over.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Pod:
     terminated_reason: str | None = None
     termination_message: str | None = None
     bundle_failure: str | None = None  # why its code could not be unpacked
+    ends_by: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

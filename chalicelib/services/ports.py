@@ -13,6 +13,7 @@ from chalicelib.domain.job import Job, JobSummary
 from chalicelib.domain.logs import Chunk, Mark
 from chalicelib.domain.observed import Pod, Workload
 from chalicelib.domain.pools import Pool
+from chalicelib.domain.repair import Repaired
 from chalicelib.domain.state_change import StateChange
 from chalicelib.domain.states import Status
 from chalicelib.domain.uploads import Place, Receipt, Upload
@@ -353,6 +354,11 @@ class Cluster(Protocol):
         """Delete the Kubernetes Job and, in the foreground, its pods; one that is gone is fine."""
         ...
 
+    def force_delete(self, namespace: str, pods: Sequence[str]) -> None:
+        """Take these pods out of the cluster's books at once, whatever their nodes say. One that is gone is
+        fine."""
+        ...
+
     def watch(self, pool: Pool) -> Watch:
         """What there is of this Trainyard in the pool. Asks nothing yet."""
         ...
@@ -426,5 +432,19 @@ class Bus(Protocol):
     """Where state changes are published."""
 
     def __call__(self, changes: Sequence[StateChange]) -> Sequence[bool]:
+        """Publish at most ten; for each whether the bus took it. Raises BusUnavailable when none may be."""
+        ...
+
+
+class Meter(Protocol):
+    """Counts repairs. Takes no time and does not fail."""
+
+    def __call__(self, repaired: Repaired, /) -> None: ...
+
+
+class RepairBus(Protocol):
+    """Where repairs are published."""
+
+    def __call__(self, repairs: Sequence[Repaired]) -> Sequence[bool]:
         """Publish at most ten; for each whether the bus took it. Raises BusUnavailable when none may be."""
         ...

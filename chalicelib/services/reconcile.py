@@ -6,15 +6,26 @@ Every step may die and be repeated: what is created is named after the job, what
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from chalicelib.domain.decide import Decision, DeleteWorkload, Nothing, Remove, Save, Submit, decide
+from chalicelib.domain.decide import (
+    Decision,
+    DeleteWorkload,
+    ForceDelete,
+    Nothing,
+    Remove,
+    Save,
+    Submit,
+    decide,
+)
 from chalicelib.domain.ending import MESSAGE_LIMIT
 from chalicelib.domain.job import Job, Reason
 from chalicelib.domain.manifest import ManifestSettings, manifests
 from chalicelib.domain.observed import Workload
 from chalicelib.domain.pools import Pool
+from chalicelib.domain.repair import Repaired
 from chalicelib.domain.states import Status
 from chalicelib.errors import (
     ClusterForbids,
@@ -28,6 +39,7 @@ from chalicelib.errors import (
 )
 from chalicelib.services.placement import pool_of
 from chalicelib.services.ports import Clock, Clusters, JobStore
+from chalicelib.services.repairs import Repairs
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +47,10 @@ RACES = 5  # how often one call reloads a record that changed under it
 
 
 class Reconciler:
-    """Decides about jobs and carries the decisions out; the only caller of the cluster that changes it."""
+    """Decides about jobs and carries the decisions out; the only caller of the cluster that changes it.
+
+    `repairs` is told of what was drift. The outbox has none: what the stream brings is no drift.
+    """
 
     def __init__(
         self,
@@ -44,12 +59,14 @@ class Reconciler:
         clusters: Clusters,
         manifest: ManifestSettings,
         clock: Clock,
+        repairs: Repairs | None = None,
     ) -> None:
         self._store = store
         self._pools = pools
         self._clusters = clusters
         self._manifest = manifest
         self._clock = clock
+        self._repairs = repairs
 
     def work_off(self, job_id: str, down: set[str]) -> None:
         """Do what the record asks for now: submit, stop or clean up. Nothing to do is fine.
@@ -68,16 +85,42 @@ class Reconciler:
         if job is not None:
             self._try(job, down)
 
+    def settle(self, job: Job | None, observed: Workload | None, pool_id: str) -> Decision:
+        """Decide about one job and apply the decision. Raises StaleRecord and ClusterUnavailable."""
+        with self._saying_what_it_waits_for(job):
+            return self._settle(job, observed, pool_id)
+
+    def note(self, job: Job, error: TrainyardError) -> None:
+        """Let a job that waits for its cluster say so. Raises StaleRecord."""
+        self._save(job, **_waits_because(job, error))
+
+    def tell(self) -> None:
+        """Publish what was repaired; called now and then, since the bus may take a while."""
+        if self._repairs:
+            self._repairs.publish()
+
     def _try(self, job: Job, down: set[str]) -> None:
         pool_id = job.spec.pool
-        if pool_id in down:
-            raise ClusterUnavailable(f"the cluster of pool {pool_id!r} does not answer")
+        with self._saying_what_it_waits_for(job):
+            if pool_id in down:
+                raise ClusterUnavailable(f"the cluster of pool {pool_id!r} does not answer")
+            try:
+                self._follow(job)
+            except (NamespaceMissing, ClusterForbids, PoolMissing):
+                raise
+            except ClusterUnavailable:
+                down.add(pool_id)
+                raise
+
+    @contextmanager
+    def _saying_what_it_waits_for(self, job: Job | None) -> Iterator[None]:
+        """Whoever writes the record meanwhile asks for something else, which is tried for itself."""
         try:
-            self._follow(job)
-        except (NamespaceMissing, ClusterForbids, PoolMissing):
-            raise
-        except ClusterUnavailable:
-            down.add(pool_id)
+            yield
+        except ClusterUnavailable as error:
+            if job is not None and wants_work(job):
+                with suppress(StaleRecord):
+                    self.note(job, error)
             raise
 
     def _follow(self, known: Job) -> None:
@@ -86,25 +129,35 @@ class Reconciler:
         job: Job | None = known
         for _ in range(RACES):
             try:
-                self.settle(job, self._look(job, known), known.spec.pool)
+                self._settle(job, self._look(job, known), known.spec.pool)
                 return
             except StaleRecord:
                 log.info("%s changed while it was worked off; looking again", known.id)
                 job = self._store.get(known.id)
         raise StoreUnavailable(f"{known.id} kept changing")
 
-    def settle(self, job: Job | None, observed: Workload | None, pool_id: str) -> Decision:
-        """Decide about one job and apply the decision. Raises StaleRecord and ClusterUnavailable."""
+    def _settle(self, job: Job | None, observed: Workload | None, pool_id: str) -> Decision:
         decision = decide(job, observed, self._clock())
+        if decision.repair and observed is not None:
+            # What was seen may be old news, and drift is rare enough to be looked at twice.
+            job = self._store.get(observed.job_id)
+            seen = self._clusters(self._pool(pool_id)).workload(observed.namespace, observed.job_id)
+            decision = decide(job, seen, self._clock())
         name = job.id if job else observed.job_id if observed else "?"
         level = logging.DEBUG if decision.action == Nothing() else logging.INFO
         log.log(level, "%s: %s: %s", name, type(decision.action).__name__, decision.why)
         self._apply(decision, pool_id)
+        if decision.repair and self._repairs:
+            repaired = Repaired(
+                kind=decision.repair,
+                job_id=name,
+                tenant=job.tenant if job else None,
+                pool=pool_id,
+                why=decision.why,
+                at=self._clock(),
+            )
+            self._repairs.note(repaired, has_callers=job is not None and not job.is_deleted)
         return decision
-
-    def note(self, job: Job, error: TrainyardError) -> None:
-        """Let a job that waits for its cluster say so. Raises StaleRecord."""
-        self._save(job, **_waits_because(error))
 
     def _apply(self, decision: Decision, pool_id: str) -> None:
         match decision.action:
@@ -112,6 +165,10 @@ class Reconciler:
                 self._submit(job)
             case DeleteWorkload(job_id, namespace):
                 self._clusters(self._pool(pool_id)).delete(namespace, job_id)
+            case ForceDelete(namespace, pods, then):
+                self._clusters(self._pool(pool_id)).force_delete(namespace, pods)
+                if then is not None:
+                    self._store.save(then.job, then.was)
             case Save(job, was):
                 self._store.save(job, was)
             case Remove(job):
@@ -120,12 +177,9 @@ class Reconciler:
                 return
 
     def _submit(self, job: Job) -> None:
+        pool = self._pool(job.spec.pool)
         try:
-            pool = self._pool(job.spec.pool)
             self._clusters(pool).submit(manifests(job, pool, self._manifest))
-        except ClusterUnavailable as error:
-            self.note(job, error)
-            raise
         except ClusterRejected as error:
             message = f"Kubernetes refuses the job: {error}"[:MESSAGE_LIMIT]
             self._save(
@@ -167,7 +221,7 @@ def is_to_be_submitted(job: Job) -> bool:
     return job.status == Status.PENDING and job.submitted_at is None and not job.is_deleted
 
 
-def _waits_because(error: TrainyardError) -> dict[str, Any]:
+def _waits_because(job: Job, error: TrainyardError) -> dict[str, Any]:
     """The reason that a job waits for its cluster. Its words stay the same from try to try: no new writes."""
     match error:
         case NamespaceMissing():
@@ -177,5 +231,6 @@ def _waits_because(error: TrainyardError) -> dict[str, Any]:
         case ClusterForbids():
             return {"reason": Reason.CLUSTER_FORBIDS, "message": str(error)[:MESSAGE_LIMIT]}
         case _:
-            message = "the cluster does not answer; the job is handed over as soon as it does"
+            then = "handed over" if is_to_be_submitted(job) else "ended"
+            message = f"the cluster does not answer; the job is {then} as soon as it does"
             return {"reason": Reason.CLUSTER_UNAVAILABLE, "message": message}

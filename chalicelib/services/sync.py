@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 
 from chalicelib.domain.decide import Nothing
@@ -27,9 +27,10 @@ from chalicelib.errors import (
     TrainyardError,
 )
 from chalicelib.services.feed import Feed
+from chalicelib.services.leading import Leading
 from chalicelib.services.placement import pool_of
 from chalicelib.services.ports import Clock, Clusters, Follow, JobStore, Learn, News, Watch
-from chalicelib.services.reconcile import Reconciler, is_to_be_submitted
+from chalicelib.services.reconcile import Reconciler, is_to_be_submitted, wants_work
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ class Sync:
         self._over: dict[str, frozenset[str]] = {}  # pool → finished Jobs whose records are terminal for good
         self._watches: dict[str, Watch] = {}
         self._changed: defaultdict[str, set[str]] = defaultdict(set)  # pool → jobs that were told of
-        self._renewed_at: datetime | None = None
+        self._leading = Leading(store, LEASE, pace.holder, pace.lease, clock)
         self._is_following = False
 
     def run(self, seconds_left: Callable[[], float], *, whole: bool = False, patient: bool = True) -> int:
@@ -106,7 +107,7 @@ class Sync:
         if not records and not whole:
             return False
         for pool_id in {*self._pools, *records}:
-            if not self._acquired():
+            if not self._leading.renew():
                 return False  # a cluster kept us waiting for so long that somebody took over
             try:
                 self._look_at(pool_id, records[pool_id])
@@ -121,7 +122,7 @@ class Sync:
         records = list(self._store.unsettled())
         down: set[str] = set()
         for job in records:
-            if not self._still_leads():
+            if not self._leading.goes_on():
                 raise LeaseLost("it ran out while records were settled")
             self._settle_seen(job, job.id, job.spec.pool, down)
         return bool(records)
@@ -144,7 +145,8 @@ class Sync:
             self._is_following = False
             if news:
                 self._end(news)
-            self._store.release_lease(LEASE, self._pace.holder)
+            self._leading.end()
+            self._reconciler.tell()
 
     def _end(self, news: News) -> None:
         news.close()
@@ -160,8 +162,9 @@ class Sync:
         while self._clock() < needed_until and not self._is_late(seconds_left):
             due = self._clock() + self._pace.interval
             while (left := due - self._clock()) > timedelta(0) and not self._is_late(seconds_left):
+                self._reconciler.tell()
                 self._take(news.wait(min(left, self._pace.lease / 4).total_seconds()))
-                if not self._still_leads():
+                if not self._leading.goes_on():
                     return sweeps
             if self.sweep():
                 sweeps, needed_until = sweeps + 1, self._clock() + lasts
@@ -218,22 +221,10 @@ class Sync:
         return seconds_left() < LAST_SECONDS
 
     def _leads(self, seconds_left: Callable[[], float], patient: bool) -> bool:
-        while not self._acquired():
+        while not self._leading.renew():
             if not patient or self._is_late(seconds_left):
                 return False
             self._pace.sleep(HAND_OVER.total_seconds())
-        return True
-
-    def _still_leads(self) -> bool:
-        """Renews the lease when a quarter of it is over; in between, each write finds out."""
-        is_fresh = self._renewed_at and self._clock() - self._renewed_at < self._pace.lease / 4
-        return bool(is_fresh) or self._acquired()
-
-    def _acquired(self) -> bool:
-        now = self._clock()
-        if not self._store.acquire_lease(LEASE, self._pace.holder, now, self._pace.lease):
-            return False
-        self._renewed_at = now
         return True
 
     def _look_at(self, pool_id: str, records: Mapping[str, Job]) -> None:
@@ -265,7 +256,7 @@ class Sync:
     def _tell(self, records: Iterable[Job], error: TrainyardError) -> None:
         """Jobs that wait for a cluster that cannot be looked at say so."""
         for job in records:
-            if is_to_be_submitted(job):
+            if wants_work(job):
                 with suppress(StaleRecord):
                     self._reconciler.note(job, error)
 

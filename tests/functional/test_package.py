@@ -97,7 +97,7 @@ def test_a_role_allows_the_table_calls_that_its_function_makes_and_no_more(
     assert actions(resources, role) == {f"dynamodb:{name}" for name in allowed}
 
 
-def test_who_tells_of_state_changes_reads_the_stream_and_may_tell_one_bus(
+def test_who_tells_of_state_changes_reads_the_stream_and_who_tells_of_anything_may_tell_one_bus(
     resources: Mapping[str, Any],
 ) -> None:
     assert actions(resources, "StateChangesRole") == {
@@ -113,7 +113,11 @@ def test_who_tells_of_state_changes_reads_the_stream_and_may_tell_one_bus(
         for statement in policy["PolicyDocument"]["Statement"]
         if "events:PutEvents" in statement["Action"]
     }
-    assert told == {("StateChangesRole", str({"Fn::GetAtt": ["StateChangeBus", "Arn"]}))}
+    bus = str({"Fn::GetAtt": ["StateChangeBus", "Arn"]})
+    assert told == {("StateChangesRole", bus), ("SyncRole", bus)}
+    for name in ("StateChanges", "Sync"):
+        variables = resources[name]["Properties"]["Environment"]["Variables"]
+        assert variables["TRAINYARD_STATE_CHANGE_BUS"] == {"Ref": "StateChangeBus"}
     source = resources["StateChanges"]["Properties"]["Events"]["StateChangesDynamodbEventSource"][
         "Properties"
     ]

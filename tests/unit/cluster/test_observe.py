@@ -95,6 +95,22 @@ def test_a_containers_restarts_are_counted() -> None:
     assert observe.pod(pod({})).restarts == 0
 
 
+@pytest.mark.parametrize(
+    ("metadata", "ends_by"),
+    [
+        pytest.param({}, None, id="nobody deletes it"),
+        pytest.param(
+            {"deletionTimestamp": CREATED, "deletionGracePeriodSeconds": 30}, AT, id="its node is to"
+        ),
+        pytest.param({"deletionTimestamp": CREATED, "deletionGracePeriodSeconds": 0}, None, id="by force"),
+    ],
+)
+def test_a_pod_that_is_being_deleted_says_when_its_node_is_to_have_ended_it(
+    metadata: dict[str, Any], ends_by: datetime | None
+) -> None:
+    assert observe.pod(pod({}, **metadata)).ends_by == ends_by
+
+
 def test_other_containers_do_not_count() -> None:
     sidecar = {"name": "istio-proxy", "state": {"terminated": {"exitCode": 1}}}
     assert observe.pod(pod({"containerStatuses": [sidecar]})).exit_code is None

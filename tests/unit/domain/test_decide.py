@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from chalicelib.domain.decide import (
     SUBMISSION_LASTS,
     DeleteWorkload,
+    ForceDelete,
     Nothing,
     Remove,
     Save,
@@ -18,6 +20,7 @@ from chalicelib.domain.decide import (
 from chalicelib.domain.job import Job
 from chalicelib.domain.observed import Outcome, Workload
 from chalicelib.domain.pods import remembered
+from chalicelib.domain.repair import IN_TIME, STUCK, Repair
 from chalicelib.domain.states import TERMINAL, Status
 from tests.builders import JOB_ID, NAMESPACE, NOW, ended_pod, job, later, pod, running_pod, workload
 
@@ -83,6 +86,104 @@ def test_an_absent_job_is_believed_only_when_no_submission_can_be_under_way(unse
     assert decide(unsent, None, later(1)).action == Nothing()
     assert decide(unsent, None, LONG_AFTER).action != Nothing()
     assert decide(unsent, workload(), later(1)).action == DELETE
+
+
+IN_A_MOMENT = NOW + IN_TIME - timedelta(microseconds=1)
+TOO_LATE = NOW + IN_TIME
+asked_to_stop = job(S, reason="StopRequested", **SUBMITTED)
+asked_to_delete = job(S, reason="DeleteRequested", deleted_at=NOW, **SUBMITTED)
+
+
+@pytest.mark.parametrize(
+    ("record", "seen", "now", "repair"),
+    [
+        pytest.param(new, None, IN_A_MOMENT, None, id="submitted in time"),
+        pytest.param(new, None, TOO_LATE, Repair.LATE_SUBMISSION, id="submitted late"),
+        pytest.param(
+            job(reason="ClusterUnavailable"), None, TOO_LATE, None, id="submitted when the cluster was back"
+        ),
+        pytest.param(
+            job(reason="NamespaceMissing"), None, TOO_LATE, None, id="submitted when its namespace was there"
+        ),
+        pytest.param(asked_to_stop, workload(running_pod()), IN_A_MOMENT, None, id="stopped in time"),
+        pytest.param(
+            asked_to_stop, workload(running_pod()), TOO_LATE, Repair.LATE_STOP, id="stopped too late"
+        ),
+        pytest.param(
+            job(S, reason="ClusterUnavailable", **SUBMITTED),
+            workload(running_pod()),
+            TOO_LATE,
+            None,
+            id="stopped when the cluster was back",
+        ),
+        pytest.param(asked_to_stop, workload(deleting=True), TOO_LATE, None, id="a stop takes its time"),
+        pytest.param(asked_to_stop, None, TOO_LATE, None, id="a stop that took its time is over"),
+        pytest.param(asked_to_delete, workload(running_pod()), IN_A_MOMENT, None, id="deleted in time"),
+        pytest.param(
+            asked_to_delete, workload(running_pod()), TOO_LATE, Repair.LATE_DELETION, id="deleted too late"
+        ),
+        pytest.param(asked_to_delete, workload(deleting=True), TOO_LATE, None, id="a deletion takes a while"),
+        pytest.param(asked_to_delete, None, TOO_LATE, None, id="a deletion that took a while is over"),
+        pytest.param(runs, None, NOW, Repair.JOB_DELETED, id="deleted by hand"),
+        pytest.param(runs, workload(deleting=True), TOO_LATE, None, id="being deleted by hand"),
+        pytest.param(
+            None, workload(running_pod()), NOW, Repair.JOB_WITHOUT_RECORD, id="a Job without a record"
+        ),
+        pytest.param(None, workload(deleting=True), TOO_LATE, None, id="a stray is being deleted"),
+        pytest.param(stopped, workload(running_pod()), NOW, Repair.JOB_AFTER_END, id="a Job after a stop"),
+        pytest.param(succeeded, workload(running_pod()), NOW, Repair.JOB_AFTER_END, id="a Job after its end"),
+        pytest.param(succeeded, workload(ended_pod(0), **COMPLETE), TOO_LATE, None, id="a finished Job"),
+        pytest.param(succeeded, None, TOO_LATE, None, id="a finished Job that TTL removed"),
+        pytest.param(runs, workload(ended_pod(3), **FAILED), TOO_LATE, None, id="a job that failed"),
+        pytest.param(sent, workload(running_pod()), TOO_LATE, None, id="a job that runs"),
+    ],
+)
+def test_drift_is_told_from_what_is_carried_out_in_time(
+    record: Job | None, seen: Workload | None, now: datetime, repair: Repair | None
+) -> None:
+    assert decide(record, seen, now).repair == repair
+
+
+overdue = running_pod(ends_by=NOW)
+obedient = running_pod(name="b", ends_by=later(1))
+
+
+@pytest.mark.parametrize(
+    ("record", "waits"),
+    [
+        pytest.param(told, True, id="stopping"),
+        pytest.param(asked_to_delete, False, id="deleted"),
+        pytest.param(None, False, id="no record"),
+        pytest.param(stopped, False, id="stopped"),
+    ],
+)
+def test_pods_that_do_not_end_are_given_up_some_minutes_after_their_grace(
+    record: Job | None, waits: bool
+) -> None:
+    seen = workload(overdue, obedient, deleting=True)
+    assert not isinstance(decide(record, seen, NOW + STUCK - timedelta(seconds=1)).action, ForceDelete)
+    decision = decide(record, seen, NOW + STUCK)
+    assert isinstance(decision.action, ForceDelete)
+    assert (decision.action.namespace, decision.action.pods) == (NAMESPACE, (overdue.name,))
+    assert decision.repair == Repair.STUCK_PODS
+    assert "node1" in decision.why
+    assert (decision.action.then is not None) == waits
+
+
+def test_pods_of_a_job_that_somebody_else_deletes_are_left_to_him() -> None:
+    assert decide(runs, workload(overdue, deleting=True), NOW + STUCK).action == Nothing()
+
+
+def test_a_job_whose_pods_were_given_up_says_so_to_its_end() -> None:
+    action = decide(told, workload(overdue, deleting=True), NOW + STUCK).action
+    assert isinstance(action, ForceDelete)
+    assert action.then
+    ending = action.then.job
+    assert (ending.status, ending.reason) == (S, "PodsStuck")
+    assert decide(ending, workload(deleting=True), NOW + STUCK).action == Nothing()
+    over = saved(ending, None)
+    assert (over.status, over.reason) == ("stopped", "Stopped")
+    assert "deleted by force" in over.message
 
 
 BACK_OFF = pod(waiting_reason="ImagePullBackOff", waiting_message='Back-off pulling image "nope"')

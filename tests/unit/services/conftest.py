@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -11,11 +11,14 @@ import pytest
 
 from chalicelib.domain.manifest import ManifestSettings
 from chalicelib.domain.pools import Pool
+from chalicelib.domain.repair import Repaired
+from chalicelib.errors import BusUnavailable
 from chalicelib.services.caller import Caller, Role
 from chalicelib.services.feed import Feed
 from chalicelib.services.jobs import Jobs
 from chalicelib.services.outbox import Outbox
 from chalicelib.services.reconcile import Reconciler
+from chalicelib.services.repairs import Repairs
 from chalicelib.services.submission import JobRequest, Submission
 from chalicelib.services.sync import LEASE, Pace, Sync
 from tests.builders import NAMESPACE, POOL
@@ -38,6 +41,9 @@ class Yard:
     bench: Bench
     cluster: FakeCluster = field(default_factory=lambda: FakeCluster(NAMESPACE))
     kicks: int = 0
+    metered: list[Repaired] = field(default_factory=list)
+    published: list[Repaired] = field(default_factory=list)
+    bus_is_down: bool = False
 
     def __post_init__(self) -> None:
         self.store, self.clock = self.bench.store, self.bench.clock
@@ -58,7 +64,8 @@ class Yard:
     def another_sync(self, holder: str, **changes: Any) -> Sync:
         store = self.store.fenced(LEASE, holder)
         pace = self.pace(holder, **changes)
-        reconciler = Reconciler(store, POOLS, self.cluster, MANIFEST, self.clock)
+        repairs = Repairs(store, self.metered.append, self._bus, self.clock)
+        reconciler = Reconciler(store, POOLS, self.cluster, MANIFEST, self.clock, repairs)
         return Sync(reconciler, store, POOLS, self.cluster, self.clock, pace)
 
     def pace(self, holder: str, pools: Mapping[str, Pool] = POOLS, interval: float = 2) -> Pace:
@@ -88,6 +95,12 @@ class Yard:
     def says(self, job_id: str) -> tuple[str, str]:
         job = self.jobs.get(ADA, job_id)
         return job.status, job.reason
+
+    def _bus(self, repairs: Sequence[Repaired]) -> Sequence[bool]:
+        if self.bus_is_down:
+            raise BusUnavailable("no answer")
+        self.published += repairs
+        return [True] * len(repairs)
 
     def _kick(self) -> None:
         self.kicks += 1
