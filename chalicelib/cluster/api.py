@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import os
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 from urllib3 import BaseHTTPResponse, Retry
@@ -35,10 +36,12 @@ class Gone(ClusterUnavailable):
 
 
 class KubernetesApi:
-    """One cluster's API. `timeout_seconds` bounds the connection and each wait for bytes."""
+    """One cluster's API. `timeout_seconds` bounds the connection and each wait for bytes; `sign_in` makes a
+    client, and another one when the cluster no longer knows who we are: a token or a certificate expired."""
 
-    def __init__(self, client: Any, timeout_seconds: float) -> None:
-        self._client = client
+    def __init__(self, sign_in: Callable[[], Any], timeout_seconds: float) -> None:
+        self._sign_in = sign_in
+        self._client = sign_in()
         self._timeout = (timeout_seconds, timeout_seconds)
         self._watched: set[BaseHTTPResponse] = set()
 
@@ -46,27 +49,7 @@ class KubernetesApi:
     def from_kubeconfig(cls, path: str | None, context: str | None, timeout_seconds: float) -> KubernetesApi:
         """Connect as the kubeconfig at `path` says; None: in a pod as its service account, else as the
         kubeconfig in the usual places."""
-        from kubernetes.client.api_client import ApiClient  # noqa: PLC0415 (slow: see the module's docstring)
-        from kubernetes.client.configuration import Configuration  # noqa: PLC0415
-        from kubernetes.config import (  # noqa: PLC0415
-            ConfigException,
-            load_incluster_config,
-            load_kube_config,
-        )
-        from yaml import YAMLError  # noqa: PLC0415
-
-        configuration = Configuration()
-        # A connection that the server closed is tried again, unless it carries a create: whether one is
-        # under way must be known by the timeout.
-        configuration.retries = Retry(total=1, connect=0, read=1, redirect=0)
-        try:
-            if path is None and context is None and _is_in_a_pod():
-                load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-            else:
-                load_kube_config(path, context, client_configuration=configuration)  # type: ignore[no-untyped-call]
-        except (ConfigException, YAMLError, OSError, ValueError) as error:
-            raise ClusterUnavailable(f"the kubeconfig cannot be used: {error}") from error
-        return cls(ApiClient(configuration), timeout_seconds)
+        return cls(partial(_client, path, context), timeout_seconds)
 
     def get(self, path: str, query: Mapping[str, Any] | None = None) -> dict[str, Any]:
         return _object(self._request("GET", path, query))
@@ -164,20 +147,32 @@ class KubernetesApi:
         timeout: tuple[float, float] | None = None,
     ) -> BaseHTTPResponse:
         """The answer, its body not read yet."""
-        content_type = "application/merge-patch+json" if method == "PATCH" else "application/json"
-        headers = {"Accept": "application/json", "Content-Type": content_type}
-        pairs = [(key, str(value)) for key, value in (query or {}).items()]
-        method, url, headers, *_ = self._client.param_serialize(
-            method, path, query_params=pairs, header_params=headers, auth_settings=["BearerToken"]
-        )
         with reading():
-            answer = self._client.call_api(
-                method, url, headers, body, _request_timeout=timeout or self._timeout
-            )
+            answer = self._call(method, path, query, body, timeout)
+            if answer.status == 401:
+                self._client = self._sign_in()
+                answer = self._call(method, path, query, body, timeout)
             if answer.status >= 400:
                 raise _error(answer.status, answer.read() or b"")
         response: BaseHTTPResponse = answer.response
         return response
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any] | None,
+        body: Mapping[str, Any] | None,
+        timeout: tuple[float, float] | None,
+    ) -> Any:
+        content_type = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        pairs = [(key, str(value)) for key, value in (query or {}).items()]
+        client = self._client
+        method, url, headers, *_ = client.param_serialize(
+            method, path, query_params=pairs, header_params=headers, auth_settings=["BearerToken"]
+        )
+        return client.call_api(method, url, headers, body, _request_timeout=timeout or self._timeout)
 
 
 @contextmanager
@@ -189,6 +184,30 @@ def reading() -> Iterator[None]:
         yield
     except (HTTPError, ApiException) as error:
         raise ClusterUnavailable(f"the Kubernetes API does not answer: {error}") from error
+
+
+def _client(path: str | None, context: str | None) -> Any:
+    from kubernetes.client.api_client import ApiClient  # noqa: PLC0415 (slow: see the module's docstring)
+    from kubernetes.client.configuration import Configuration  # noqa: PLC0415
+    from kubernetes.config import (  # noqa: PLC0415
+        ConfigException,
+        load_incluster_config,
+        load_kube_config,
+    )
+    from yaml import YAMLError  # noqa: PLC0415
+
+    configuration = Configuration()
+    # A connection that the server closed is tried again, unless it carries a create: whether one is
+    # under way must be known by the timeout.
+    configuration.retries = Retry(total=1, connect=0, read=1, redirect=0)
+    try:
+        if path is None and context is None and _is_in_a_pod():
+            load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        else:
+            load_kube_config(path, context, client_configuration=configuration)  # type: ignore[no-untyped-call]
+    except (ConfigException, YAMLError, OSError, ValueError) as error:
+        raise ClusterUnavailable(f"the kubeconfig cannot be used: {error}") from error
+    return ApiClient(configuration)
 
 
 def _lines(response: BaseHTTPResponse) -> Iterator[bytes]:
