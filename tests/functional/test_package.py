@@ -67,12 +67,18 @@ def actions(resources: Mapping[str, Any], role: str) -> set[str]:
     return {action for action in found if not action.startswith("logs:")}
 
 
-def test_cloudformation_understands_the_template(package: Path) -> None:
-    lint = Path(sys.executable).with_name("cfn-lint")
-    found = subprocess.run(
-        [lint, package / "sam.yaml"], capture_output=True, text=True, check=False, timeout=120
-    )
+def lint(template: Path) -> None:
+    tool = Path(sys.executable).with_name("cfn-lint")
+    found = subprocess.run([tool, template], capture_output=True, text=True, check=False, timeout=120)
     assert found.returncode == 0, found.stdout
+
+
+def test_cloudformation_understands_the_template(package: Path) -> None:
+    lint(package / "sam.yaml")
+
+
+def test_cloudformation_understands_the_sample_rule_for_state_changes() -> None:
+    lint(REPO / "docs" / "events" / "slack-rule.yaml")
 
 
 def test_what_ships_is_the_app_and_nothing_of_the_embedded_stack(package: Path) -> None:
