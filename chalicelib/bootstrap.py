@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from chalicelib.services.jobs import Jobs
     from chalicelib.services.logs import Logs
     from chalicelib.services.outbox import Outbox
-    from chalicelib.services.ports import Clusters, JobStore, Kick, LogArchive, Tickets
+    from chalicelib.services.ports import Clusters, Follow, JobStore, Kick, LogArchive, News, Tickets
     from chalicelib.services.reconcile import Reconciler
     from chalicelib.services.state_changes import StateChanges
     from chalicelib.services.submission import Submission
@@ -48,6 +48,7 @@ class Container:
         self.settings = settings
         self.clock = utc_now
         self.sleep = time.sleep
+        self.new_job_id = new_job_id
 
     @cached_property
     def store(self) -> JobStore:
@@ -88,7 +89,9 @@ class Container:
         from chalicelib.services.submission import Submission
 
         settings = self.settings
-        return Submission(self.store, settings.pools, settings.images, self.manifest, self.clock, new_job_id)
+        return Submission(
+            self.store, settings.pools, settings.images, self.manifest, self.clock, self.new_job_id
+        )
 
     @cached_property
     def jobs(self) -> Jobs:
@@ -168,9 +171,14 @@ class Container:
         return StateChanges(EventBridge(self.settings.state_change_bus, client("events")))
 
     @cached_property
+    def news(self) -> Callable[[Sequence[Follow]], News]:
+        from chalicelib.services.newsroom import Newsroom
+
+        return Newsroom
+
+    @cached_property
     def sync(self) -> Sync:
         from chalicelib.services.feed import Feed
-        from chalicelib.services.newsroom import Newsroom
         from chalicelib.services.sync import LEASE, Pace, Sync
 
         holder = uuid.uuid4().hex
@@ -181,7 +189,7 @@ class Container:
             holder=holder,
             sleep=self.sleep,
             feed=Feed(store, self.settings.pools, self.clusters),
-            news=Newsroom,
+            news=self.news,
         )
         reconciler = self._reconciler(store)
         return Sync(reconciler, store, self.settings.pools, self.clusters, self.clock, pace)
