@@ -63,13 +63,13 @@ Plan = Callable[[Call], tuple[Trouble, float] | None]
 
 
 class Wire:
-    """`plan` is asked about each call; the second part of its answer is for how long a stalled one stalls."""
+    """The `plans` are asked about each call, and the first that has an answer decides; the second part of that
+    is for how long a stalled call stalls."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self.effects: list[Call] = []
         self.met: Counter[tuple[str, Trouble]] = Counter()
-        self.plan: Plan = lambda _: None
-        self.watching: list[Callable[[Call], None]] = []
+        self.plans: list[Plan] = []
         self._scheduler = scheduler
 
     def carry(self, vendor: Vendor, what: str, is_effect: bool, do: Callable[[], Any]) -> Any:
@@ -80,7 +80,7 @@ class Wire:
         call = Call(worker.name, vendor.service, what, len(self.effects) + 1 if is_effect else 0)
         if is_effect:
             self.effects.append(call)
-        trouble, seconds = self.plan(call) or (None, 0.0)
+        trouble, seconds = next(filter(None, (plan(call) for plan in self.plans)), (None, 0.0))
         if trouble:
             self.met[vendor.service, trouble] += 1
         match trouble:

@@ -150,6 +150,11 @@ class World:
         item = self.table.items.get((pk, "JOB"))
         return from_item(item) if item else None
 
+    def is_gone(self, job_id: str) -> bool:
+        """Whether no caller sees it any more."""
+        job = self.job(job_id)
+        return job is None or job.is_deleted
+
     def strays(self) -> set[str]:
         """Jobs that should not be in the cluster: without a record, or stopped."""
         jobs = self.jobs()
