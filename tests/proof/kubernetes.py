@@ -99,8 +99,6 @@ class SimulatedKubernetes:
         obj = deepcopy(dict(body))
         metadata = obj["metadata"]
         key = plural, namespace, metadata["name"]
-        if namespace not in self.namespaces:
-            raise Refusal(404, "NotFound", f"namespaces {namespace!r} not found")
         if key in self.objects:
             raise Refusal(409, "AlreadyExists", f"{plural} {metadata['name']!r} already exists")
         stamped = {"namespace": namespace, "uid": self._next("uid"), "creationTimestamp": self._now()}
@@ -142,6 +140,11 @@ class SimulatedKubernetes:
         metadata = {"resourceVersion": str(self.version)}
         yield {"type": "BOOKMARK", "object": {"metadata": metadata}}
 
+    def create_for_client(self, plural: str, namespace: str, body: Mapping[str, Any]) -> Obj:
+        if namespace not in self.namespaces:
+            raise Refusal(404, "NotFound", f"namespaces {namespace!r} not found")
+        return self.create(plural, namespace, body)
+
     # ---- what tests do to it
 
     def forget(self) -> None:
@@ -155,9 +158,9 @@ class SimulatedKubernetes:
             if pod["metadata"]["name"].startswith(f"{job_id}-") and pod["status"]["phase"] == "Running":
                 self._end_pod(_key(pod, "pods"), pod["metadata"]["uid"], exit_code)
 
-    def names(self) -> set[str]:
+    def names(self, test: Test = lambda _: True) -> set[str]:
         """Of the Jobs that there are."""
-        return {key[2] for key in self.objects if key[0] == "jobs"}
+        return {key[2] for key, obj in self.objects.items() if key[0] == "jobs" and test(obj)}
 
     # ---- its controllers
 

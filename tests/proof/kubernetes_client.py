@@ -82,7 +82,7 @@ class SimulatedClient:
                 limit = int(query.get("limit", "500"))
                 return {"metadata": {"resourceVersion": version}, "items": found[:limit]}
             case "POST":
-                return self._cluster.create(plural, namespace, body)
+                return self._cluster.create_for_client(plural, namespace, body)
             case "PATCH":
                 self._cluster.merge(key, body)
             case "DELETE":

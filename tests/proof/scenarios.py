@@ -102,9 +102,9 @@ def run_while_syncs_hand_over(world: World) -> None:
 
 @scenario(ends="succeeded")
 def run_while_a_sync_sleeps_through_its_lease(world: World) -> None:
-    """It stands still before a write for 40 s; its lease ends after 20, and a successor takes it."""
-    world.wire.plans.append(frozen("sync", 4, 40.0))
-    submitted(world, Program(seconds=25))
+    """It stands still before a write for 65 s; its successor comes after 60, finds the lease over, takes it."""
+    world.wire.plans.append(frozen("sync", 4, 65.0))
+    submitted(world, Program(seconds=63))
 
 
 @scenario(ends="failed")

@@ -6,6 +6,7 @@ suite, which runs on moto and on MiniStack, runs on this too (test_table.py).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -40,6 +41,7 @@ class FakeTable:
     items: dict[Key, dict[str, Any]] = field(default_factory=dict)
     writes: list[Write] = field(default_factory=list)
     listeners: list[Callable[[Write], None]] = field(default_factory=list)
+    refused: Counter[str] = field(default_factory=Counter)  # by the sort keys of what conditions held back
 
     def __post_init__(self) -> None:
         self._indexed: dict[Key, dict[str, Any]] = {}
@@ -137,6 +139,7 @@ class FakeTable:
         item = self.items.get(_key(request.get("Key") or request["Item"]), {})
         about = request.get("ExpressionAttributeValues", {}), request.get("ExpressionAttributeNames", {})
         if (text := request.get("ConditionExpression")) and not condition(text)(item, *about):
+            self.refused[_key(request.get("Key") or request["Item"])[1]] += 1
             return "ConditionalCheckFailed"
         if kind == "Put" and _size(request["Item"]) > MAX_BYTES:
             return "ValidationError"

@@ -22,6 +22,7 @@ from chalicelib.aws import KICK, EventBridge
 from chalicelib.bootstrap import Container
 from chalicelib.cluster.api import KubernetesApi
 from chalicelib.cluster.kubernetes import KubernetesCluster
+from chalicelib.domain import labels
 from chalicelib.domain.job import Job
 from chalicelib.errors import FunctionUnavailable
 from chalicelib.services.caller import Caller, Role
@@ -33,7 +34,8 @@ from chalicelib.store.items import from_item
 from chalicelib.store.keys import job_key
 from chalicelib.triggers.schedule import sync
 from chalicelib.triggers.stream import outbox, state_changes
-from tests.builders import NAMESPACE
+from infra.local.kubernetes.selection import label_test
+from tests.builders import NAMESPACE, POOL
 from tests.fake_watch import Wire as OneThread
 from tests.proof.kubernetes import Program, SimulatedKubernetes
 from tests.proof.kubernetes_client import SimulatedClient
@@ -61,6 +63,7 @@ class World:
         self.bus = Bus()
         self.clocks: defaultdict[str, float] = defaultdict(float)
         self.disorder: Random | None = None
+        self.by_hand: set[str] = set()
         self.ledger = Ledger(self.scheduler, self.table)
         self.stream = Stream(
             self.scheduler,
@@ -120,11 +123,33 @@ class World:
 
         self._start(function, work, then)
 
-    def start_sync(self, event: Mapping[str, Any] | None = None) -> None:
-        """As its rule does, or a kick."""
+    def start_sync(self, *, kick: bool = False) -> None:
+        """As a kick does, or its rule."""
         moment = self.scheduler.now.strftime("%Y-%m-%dT%H:%M:%SZ")
         scheduled = {**KICK, "detail-type": "Scheduled Event", "source": "aws.events", "time": moment}
-        self.invoke("sync", sync, event or scheduled)
+        self.invoke("sync", sync, KICK if kick else scheduled)
+
+    def delete_by_hand(self, job_id: str) -> None:
+        """Somebody deletes its Kubernetes Job, whose record knows of it, past Trainyard."""
+        job = self.job(job_id)
+        if job and job.submitted_at and job_id in self.cluster.names():
+            self.by_hand.add(job_id)
+            self.cluster.delete(("jobs", NAMESPACE, job_id), "Background")
+
+    def stray(self, name: str, instance: str) -> None:
+        """A Job of that Trainyard's that has no record."""
+        labelled = {labels.INSTANCE: instance, labels.JOB: name, labels.POOL: POOL.id}
+        command = Program(seconds=30).command
+        template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "training", "command": command}]}}
+        job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "labels": labelled}}
+        self.cluster.create("jobs", NAMESPACE, {**job, "spec": {"template": template}})
+
+    def heal(self) -> None:
+        """From now on nothing goes wrong."""
+        self.wire.plans.clear()
+        self.clocks.clear()
+        self.disorder, self.bus.refuses = None, 0
+        self.cluster.namespaces = {NAMESPACE}
 
     def wait(self, until: Callable[[], bool], seconds: float = PATIENCE) -> None:
         assert self.scheduler.run(seconds, until), f"in {seconds} s it did not come true"
@@ -156,10 +181,10 @@ class World:
         return job is None or job.is_deleted
 
     def strays(self) -> set[str]:
-        """Jobs that should not be in the cluster: without a record, or stopped."""
+        """Jobs of ours that should not be in the cluster: without a record, or stopped."""
         jobs = self.jobs()
         wanted = {job_id for job_id, job in jobs.items() if job.status != "stopped" and not job.is_deleted}
-        return {name for name in self.cluster.names() if name.startswith("job-") and name not in wanted}
+        return self.cluster.names(label_test(f"{labels.INSTANCE}=trainyard")) - wanted
 
     # ---- wiring
 
@@ -206,7 +231,7 @@ class World:
     def _kick(self) -> None:
         vendor = Vendor("lambda", lambda trouble: FunctionUnavailable(str(trouble)), lambda do: (do(), do()))
         self.wire.carry(
-            vendor, "invoke sync", True, lambda: self.scheduler.after(0.05, lambda: self.start_sync(KICK))
+            vendor, "invoke sync", True, lambda: self.scheduler.after(0.05, lambda: self.start_sync(kick=True))
         )
 
     def _minute(self) -> None:
