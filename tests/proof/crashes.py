@@ -73,7 +73,8 @@ def _die(scenario: Scenario, call: Call, moment: Trouble, count: Count) -> Death
         count.kills += 1
         count.jobs += len(world.ledger.history)
         count.lost += sum(1 for what in wrong if "lost" in what or "0 Kubernetes Jobs" in what)
-        count.twice += sum(made - 1 for made in world.cluster.made.values())
+        made = world.cluster.made - world.cluster.made_late
+        count.twice += sum(number - 1 for number in made.values())
         count.wrong += bool(wrong)
         return Death(call, moment, wrong)
 
@@ -102,18 +103,18 @@ def _other_ends(scenario: Scenario, world: World) -> Iterable[str]:
 def table(counts: Sequence[Count]) -> list[str]:
     """For people."""
     services = sorted({service for count in counts for service in count.effects})
-    head = ["scenario", *services, "kills", "jobs", "lost", "twice", "wrong"]
-    rows = [
-        [c.scenario, *(c.effects[s] for s in services), c.kills, c.jobs, c.lost, c.twice, c.wrong]
-        for c in counts
-    ]
-    rows.append(["together", *(sum(row[i] for row in rows) for i in range(1, len(head)))])
-    widths = [max(len(str(row[i])) for row in [head, *rows]) for i in range(len(head))]
-    lines = []
-    for first, *others in [head, *rows]:
-        numbers = (str(cell).rjust(width) for cell, width in zip(others, widths[1:], strict=True))
-        lines.append("  ".join([str(first).ljust(widths[0]), *numbers]))
-    return lines
+    heads = [*services, "kills", "jobs", "lost", "twice", "wrong"]
+    rows = {
+        count.scenario: [
+            *(count.effects[service] for service in services),
+            *(count.kills, count.jobs, count.lost, count.twice, count.wrong),
+        ]
+        for count in counts
+    }
+    rows["together"] = [sum(column) for column in zip(*rows.values(), strict=True)]
+    wide = max(map(len, rows))
+    lines = [" ".join(["".ljust(wide), *(head.rjust(12) for head in heads)])]
+    return lines + [" ".join([name.ljust(wide), *(f"{n:12}" for n in row)]) for name, row in rows.items()]
 
 
 def main() -> int:

@@ -52,7 +52,7 @@ def changed(item: Item, text: str, values: Mapping[str, Any], names: Names) -> d
 
 
 def plain(value: Mapping[str, Any] | None) -> Any:
-    """An attribute's value, of one type of Python's for each of DynamoDB's; None: there is no such attribute."""
+    """An attribute's value, of a type of Python's for each of DynamoDB's; None: there is none."""
     if value is None:
         return None
     ((kind, content),) = value.items()

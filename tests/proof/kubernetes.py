@@ -1,13 +1,13 @@
-"""A Kubernetes in memory on the simulated clock: versions, watches, foreground deletion, Jobs and their pods.
+"""A Kubernetes in memory on the simulated clock: versions, watches, foreground deletion, Jobs, their pods.
 
-What a Job needs is decided by the embedded cluster's own `jobdecide`, which is held against a real Kubernetes;
-here are just the objects, and a node whose containers do what a test's Program says.
+What a Job needs is decided by the embedded cluster's own `jobdecide`, which is held against a real
+Kubernetes; here are just the objects, and a node whose containers do what a test's Program says.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -33,7 +33,7 @@ ENDS = 0.4  # seconds that a container takes to end after SIGTERM
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What a job's containers do: how long each runs, and with what each attempt exits (the last one's again).
+    """What a job's containers do: how long each runs, and how each attempt exits (the last one's code again).
     It is in the job's command, so that it goes where the job goes."""
 
     seconds: float = 10.0
@@ -68,11 +68,13 @@ class Refusal(Exception):
 
 @dataclass
 class SimulatedKubernetes:
-    """`made` counts, by their names, all Jobs that ever came to be; `outcomes` knows how each ended."""
+    """`made` counts, by their names, all Jobs that ever came to be, `made_late` those that a worker made
+    again who had stood still in the middle of a call; `outcomes` knows how each ended."""
 
     scheduler: Scheduler
     namespaces: set[str] = field(default_factory=set)
     made: Counter[str] = field(default_factory=Counter)
+    made_late: Counter[str] = field(default_factory=Counter)
     outcomes: dict[str, str] = field(default_factory=dict)
     objects: dict[Key, Obj] = field(default_factory=dict)
     version: int = 1
@@ -107,6 +109,8 @@ class SimulatedKubernetes:
             self._admission.default(JOBS, obj)
             obj["status"] = {}
             self.made[metadata["name"]] += 1
+            if self.made[metadata["name"]] > 1 and (by := self.scheduler.running) and by.stood_still:
+                self.made_late[metadata["name"]] += 1
         self._write("ADDED", key, obj)
         return deepcopy(obj)
 
@@ -206,9 +210,9 @@ class SimulatedKubernetes:
             owner = owners.get(reference["uid"])
             if owner is None and TRACKING in obj["metadata"].get("finalizers", []):
                 self._release(obj)
-            if owner is None or FOREGROUND in owner["metadata"].get("finalizers", []):
-                if key in self.objects:
-                    self.delete(key, "Background")
+            goes = owner is None or FOREGROUND in owner["metadata"].get("finalizers", [])
+            if goes and key in self.objects:
+                self.delete(key, "Background")
 
     def _owned(self, job: Obj) -> list[Obj]:
         uid = job["metadata"]["uid"]
@@ -241,7 +245,7 @@ class SimulatedKubernetes:
 
     def _end_pod(self, key: Key, uid: str, exit_code: int) -> None:
         pod = self.objects.get(key)
-        if not pod or pod["metadata"]["uid"] != uid or pod["status"]["phase"] in ("Succeeded", "Failed"):
+        if not pod or pod["metadata"]["uid"] != uid or _is_over(pod):
             self._let_go(key)
             return
         running = (pod["status"].get("containerStatuses") or [{"state": {}}])[0]["state"].get("running") or {}
@@ -266,9 +270,10 @@ class SimulatedKubernetes:
     def _let_go(self, key: Key) -> None:
         """A pod that was deleted goes once it has ended and nobody holds it."""
         pod = self.objects.get(key)
-        if pod and "deletionTimestamp" in pod["metadata"] and not pod["metadata"].get("finalizers"):
-            if pod["status"]["phase"] in ("Succeeded", "Failed"):
-                self._remove(key)
+        if not pod or pod["metadata"].get("finalizers") or not _is_over(pod):
+            return
+        if "deletionTimestamp" in pod["metadata"]:
+            self._remove(key)
 
     # ---- its store
 
@@ -303,7 +308,9 @@ class SimulatedKubernetes:
         return stamp(self.scheduler.now)
 
 
+def _is_over(pod: Obj) -> bool:
+    return pod["status"]["phase"] in ("Succeeded", "Failed")
+
+
 def _key(obj: Obj, plural: str) -> Key:
     return plural, obj["metadata"]["namespace"], obj["metadata"]["name"]
-
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from random import Random
 from typing import Any
@@ -119,18 +120,14 @@ class SimulatedClient:
 
 def _sent_again(do: Callable[[], Any]) -> Any:
     """urllib3 repeats what may be repeated, when no answer comes."""
-    try:
+    with suppress(Refusal):
         do()
-    except Refusal:
-        pass
     return do()
 
 
 def _unheard(do: Callable[[], Any]) -> Any:
-    try:
+    with suppress(Refusal):
         do()
-    except Refusal:
-        pass
     raise ProtocolError("Connection aborted.")
 
 

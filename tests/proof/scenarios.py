@@ -17,6 +17,7 @@ from tests.proof.world import World
 
 T = TypeVar("T")
 GONE = "gone"
+SHORT = Program()
 ENDLESS = Program(seconds=3600)
 
 Act = Callable[[World], None]
@@ -24,7 +25,7 @@ Act = Callable[[World], None]
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """`ends`: how all its jobs end. `jobs`: how many there are; at least so many if a client never repeats."""
+    """`ends`: how all its jobs end. `jobs`: how many there may be, the fewest and the most."""
 
     name: str
     act: Act
@@ -102,9 +103,21 @@ def run_while_syncs_hand_over(world: World) -> None:
 
 @scenario(ends="succeeded")
 def run_while_a_sync_sleeps_through_its_lease(world: World) -> None:
-    """It stands still before a write for 65 s; its successor comes after 60, finds the lease over, takes it."""
+    """It stands still before a write for 65 s; its successor comes after 60 and takes the lease."""
     world.wire.plans.append(frozen("sync", 4, 65.0))
     submitted(world, Program(seconds=63))
+
+
+@scenario(ends="stopped")
+def stop_while_a_submission_stands_still(world: World) -> None:
+    """The outbox stands still right before it creates the Job; the sync creates it meanwhile; the job is
+    stopped for good before the outbox goes on."""
+    world.wire.plans.append(frozen("outbox", 1, 15.0))
+    job_id = submitted(world, ENDLESS).id
+    world.scheduler.run(1.0)
+    world.start_sync(kick=True)
+    world.wait(lambda: (job := world.job(job_id)) is not None and job.status == "running")
+    stop(world, job_id)
 
 
 @scenario(ends="failed")
@@ -122,7 +135,7 @@ def submit_many_at_once(world: World) -> None:
 # ---- what the stories are told with
 
 
-def submitted(world: World, program: Program = Program(), key: str = "key", **changes: object) -> Job:
+def submitted(world: World, program: Program = SHORT, key: str = "key", **changes: object) -> Job:
     return insist(world, lambda: world.submit(key, program, **changes))
 
 

@@ -27,6 +27,7 @@ class Worker:
         self.name = name
         self.then = then
         self.dead = False
+        self.stood_still = False  # in the middle of a call
         self.is_over = False
         self.answer: Any = None
         self.error: Exception | None = None
@@ -55,7 +56,7 @@ class Worker:
                 self.answer = self._work()
         except Killed:
             self.dead = True
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (what a Lambda would log)
             self.error = error
         finally:
             self.is_over = True
@@ -67,7 +68,7 @@ def _nothing(_: Worker) -> None:
 
 
 class Scheduler:
-    """The clock, and what is to happen when. What happens at one time happens in the order it was asked for."""
+    """The clock, and what is to happen when: at one time, in the order in which it was asked for."""
 
     def __init__(self) -> None:
         self.now = NOW
@@ -129,4 +130,3 @@ class Scheduler:
         if worker.is_over:
             self.workers.remove(worker)
             worker.then(worker)
-

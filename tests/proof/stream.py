@@ -1,7 +1,7 @@
 """The table's stream on the simulated clock: each function reads each shard in order, and at least once.
 
-The event source mappings are those of infra/resources.yaml, the rules of retries those that the embedded stack
-follows (infra.local.delivery).
+The event source mappings are those of infra/resources.yaml, the rules of retries those that the embedded
+stack follows (infra.local.delivery).
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ class Reader:
         self.is_busy = False
         now = self.scheduler.now.timestamp()
         failed = worker.dead or worker.error is not None
-        verdict = crashed(batch, self.policy, now) if failed else succeeded(batch, worker.answer, self.policy, now)
+        verdict = (
+            crashed(batch, self.policy, now) if failed else succeeded(batch, worker.answer, self.policy, now)
+        )
         if verdict.dropped is not None:
             self.dropped += map(dict, verdict.dropped.records)
         done = verdict.dropped.records if verdict.dropped else verdict.done
@@ -135,5 +137,3 @@ def _record(write: Write) -> dict[str, Any]:
             **image,
         },
     }
-
-

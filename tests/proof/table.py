@@ -94,7 +94,9 @@ class FakeTable:
         about = request.get("ExpressionAttributeValues", {}), request.get("ExpressionAttributeNames", {})
         chosen = condition(request["KeyConditionExpression"])
         found = [item for item in self._source(index) if chosen(item, *about) and range_key in item]
-        found.sort(key=lambda item: _order(item, range_key), reverse=not request.get("ScanIndexForward", True))
+        found.sort(
+            key=lambda item: _order(item, range_key), reverse=not request.get("ScanIndexForward", True)
+        )
         start = request.get("ExclusiveStartKey")
         if start:
             found = list(_behind(found, start, range_key, request.get("ScanIndexForward", True)))

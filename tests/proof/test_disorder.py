@@ -1,5 +1,5 @@
-"""Any order of what people, clusters and time do, with faults in between: what must hold always holds, and once
-the faults end, everything comes right.
+"""Any order of what people, clusters and time do, with faults in between: what must hold always holds, and
+once the faults end, everything comes right.
 
 CI takes the same bounded number of examples each time; `TRAINYARD_PROOF_EXAMPLES=5000` looks for new ones.
 """
@@ -34,7 +34,7 @@ programs = st.builds(
 
 
 class Disorder(RuleBasedStateMachine):
-    """`stopped` and `deleted`: what callers were told; `asked_…`: whatever they asked for, with an answer or not."""
+    """`stopped` and `deleted`: what callers were told; `asked_…`: what they asked for, answered or not."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -113,13 +113,16 @@ class Disorder(RuleBasedStateMachine):
     # ---- what goes wrong
 
     @rule(
-        service=st.sampled_from(SERVICES),
+        function=st.sampled_from(FUNCTIONS),
+        of_effects=st.booleans(),
         trouble=st.sampled_from(Trouble),
-        after=st.integers(0, 12),
+        after=st.integers(0, 6),
         seconds=st.sampled_from(PAUSES),
     )
-    def a_call_will_fail(self, service: str, trouble: Trouble, after: int, seconds: float) -> None:
-        self.world.wire.plans.append(once(service, trouble, after, seconds))
+    def a_call_will_fail(
+        self, function: str, of_effects: bool, trouble: Trouble, after: int, seconds: float
+    ) -> None:
+        self.world.wire.plans.append(once(function, of_effects, trouble, after, seconds))
 
     @rule(
         service=st.sampled_from(SERVICES),
@@ -133,7 +136,11 @@ class Disorder(RuleBasedStateMachine):
             lambda call: (trouble, 0.0) if call.service == service and clock().timestamp() < until else None
         )
 
-    @rule(function=st.sampled_from(["outbox", "state_changes"]), shard=st.integers(0, 1), number=st.integers(1, 5))
+    @rule(
+        function=st.sampled_from(["outbox", "state_changes"]),
+        shard=st.integers(0, 1),
+        number=st.integers(1, 5),
+    )
     def records_are_delivered_again(self, function: str, shard: int, number: int) -> None:
         self.world.stream.readers[function, shard].again(number)
 
@@ -197,14 +204,15 @@ class Disorder(RuleBasedStateMachine):
         return self.submitted[number % len(self.submitted)]
 
 
-def once(service: str, trouble: Trouble, after: int, seconds: float) -> Plan:
-    """A plan: so many calls of the service go well, then one does not."""
+def once(function: str, of_effects: bool, trouble: Trouble, after: int, seconds: float) -> Plan:
+    """A plan: so many of the function's calls (or of its side effects) go well, then one does not."""
     left = [after]
 
     def plan(call: Call) -> tuple[Trouble, float] | None:
-        if call.service == service:
-            left[0] -= 1
-        return (trouble, seconds) if call.service == service and left[0] == -1 else None
+        if call.function != function or (of_effects and not call.number):
+            return None
+        left[0] -= 1
+        return (trouble, seconds) if left[0] == -1 else None
 
     return plan
 

@@ -1,7 +1,7 @@
 """Every call that leaves a process passes here: it is counted, and may go wrong in any way that calls do.
 
-Whoever adds a client wraps it in the world (`Wire.client`), and its calls are found, counted, killed and failed
-like all others.
+Whoever adds a client wraps it in the world (`Wire.client`), and its calls are found, counted, killed and
+failed like all others.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ Plan = Callable[[Call], tuple[Trouble, float] | None]
 
 
 class Wire:
-    """The `plans` are asked about each call, and the first that has an answer decides; the second part of that
-    is for how long a stalled call stalls."""
+    """The `plans` are asked about each call, and the first that has an answer decides; the second part of
+    that is for how long a stalled call stalls."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self.effects: list[Call] = []
@@ -94,6 +94,7 @@ class Wire:
                 finally:
                     self._kill()
             case Trouble.STALLED_BEFORE:
+                worker.stood_still = True
                 self._scheduler.sleep(seconds)
                 return do()
             case Trouble.STALLED_AFTER:
@@ -102,10 +103,8 @@ class Wire:
                 finally:
                     self._scheduler.sleep(seconds)
             case Trouble.UNHEARD:
-                try:
+                with suppress(Exception):  # whatever it was, nobody hears of it
                     do()
-                except Exception:  # noqa: BLE001 (whatever it was, nobody hears of it)
-                    pass
                 raise vendor.error(trouble)
             case Trouble.REPEATED:
                 return vendor.again(do)
@@ -137,7 +136,7 @@ class _Client:
         return call
 
 
-def _botocore_error(trouble: Trouble, operation: str) -> Exception:
+def _botocore_error(trouble: Trouble, operation: str) -> Any:
     if trouble == Trouble.CONFLICT and operation == "transact_write_items":
         return cancelled("TransactionConflict")
     if trouble == Trouble.CONFLICT and operation in ("put_item", "update_item", "delete_item"):

@@ -1,7 +1,7 @@
 """A whole Trainyard in one process on a simulated clock: its functions, table, stream, bus and cluster.
 
-Each function is wired as chalicelib.bootstrap wires it and is called with AWS' own event shapes; what is simulated
-begins where its clients' requests leave the process, and every one of those passes the wire.
+Each function is wired as chalicelib.bootstrap wires it and is called with AWS' own event shapes; what is
+simulated begins where its clients' requests leave the process, and every one of those passes the wire.
 """
 
 from __future__ import annotations
@@ -77,7 +77,9 @@ class World:
         self._containers = 0
         self._jobs = 0
         self._stack = ExitStack()
-        self._stack.enter_context(bootstrap.use(Container(_settings())))  # and what was there before, at the end
+        self._stack.enter_context(
+            bootstrap.use(Container(_settings()))
+        )  # and what was there before, at the end
         self.scheduler.after(60, self._minute)
 
     def close(self) -> None:
@@ -86,9 +88,9 @@ class World:
 
     # ---- what callers do
 
-    def submit(self, key: str | None = None, program: Program = Program(), **changes: Any) -> Job | None:
+    def submit(self, key: str | None = None, program: Program | None = None, **changes: Any) -> Job | None:
         """None: there was no answer."""
-        request = JobRequest(name="train", image="python", command=program.command, **changes)
+        request = JobRequest(name="train", image="python", command=(program or Program()).command, **changes)
         answer: Job | None = self.call(lambda parts: parts.submission.submit(ADA, request, key))
         return answer
 
@@ -97,7 +99,11 @@ class World:
         return answer
 
     def delete(self, job_id: str) -> bool:
-        return bool(self.call(lambda parts: parts.jobs.delete(ADA, job_id) or True))
+        def ask(parts: Container) -> bool:
+            parts.jobs.delete(ADA, job_id)
+            return True
+
+        return bool(self.call(ask))
 
     def call(self, ask: Callable[[Container], Any], function: str = "api") -> Any:
         """Ask a function and wait for its answer; None when there is none in time, or an error."""
@@ -140,7 +146,9 @@ class World:
         """A Job of that Trainyard's that has no record."""
         labelled = {labels.INSTANCE: instance, labels.JOB: name, labels.POOL: POOL.id}
         command = Program(seconds=30).command
-        template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "training", "command": command}]}}
+        template = {
+            "spec": {"restartPolicy": "Never", "containers": [{"name": "training", "command": command}]}
+        }
         job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "labels": labelled}}
         self.cluster.create("jobs", NAMESPACE, {**job, "spec": {"template": template}})
 
@@ -194,7 +202,7 @@ class World:
         number = self._containers
         parts = Container(_settings())
         parts.clock = lambda: self.scheduler.now + timedelta(seconds=self.clocks[function])
-        parts.sleep = self.scheduler.sleep
+        vars(parts).update(sleep=self.scheduler.sleep)
         parts.new_job_id = self._new_job_id
         options = StoreOptions(table="jobs", counter_shards=parts.settings.counter_shards)
         dynamo = self.wire.client("dynamodb", self.table, _described)
@@ -231,7 +239,10 @@ class World:
     def _kick(self) -> None:
         vendor = Vendor("lambda", lambda trouble: FunctionUnavailable(str(trouble)), lambda do: (do(), do()))
         self.wire.carry(
-            vendor, "invoke sync", True, lambda: self.scheduler.after(0.05, lambda: self.start_sync(kick=True))
+            vendor,
+            "invoke sync",
+            True,
+            lambda: self.scheduler.after(0.05, lambda: self.start_sync(kick=True)),
         )
 
     def _minute(self) -> None:
@@ -241,17 +252,19 @@ class World:
     def _new_job_id(self, now: datetime) -> str:
         self._jobs += 1
         milliseconds = int(now.timestamp() * 1000)
-        return f"job-{ULID.from_bytes(milliseconds.to_bytes(6, 'big') + self._jobs.to_bytes(10, 'big'))}".lower()
+        return (
+            f"job-{ULID.from_bytes(milliseconds.to_bytes(6, 'big') + self._jobs.to_bytes(10, 'big'))}".lower()
+        )
 
 
 class Bus:
-    """botocore's client of EventBridge: `told` is what it took. It refuses as many entries as it is told to."""
+    """botocore's client of EventBridge: `told` is what it took. It refuses as many entries as is wanted."""
 
     def __init__(self) -> None:
         self.told: list[Mapping[str, Any]] = []  # the details, in order
         self.refuses = 0
 
-    def put_events(self, Entries: list[Mapping[str, Any]]) -> Mapping[str, Any]:  # noqa: N803 (AWS' name)
+    def put_events(self, Entries: list[Mapping[str, Any]]) -> Mapping[str, Any]:
         answers: list[dict[str, str]] = []
         for entry in Entries:
             if self.refuses:
@@ -283,5 +296,7 @@ def _described(operation: str, request: Mapping[str, Any]) -> str:
     """Which kinds of items an operation is about."""
     actions = [one for action in request.get("TransactItems", ()) for one in action.values()] or [request]
     items = [action.get("Key") or action.get("Item") for action in actions]
-    kinds = [item["pk" if item["sk"]["S"] == "TOTAL" else "sk"]["S"].partition("#")[0] for item in items if item]
+    kinds = [
+        item["pk" if item["sk"]["S"] == "TOTAL" else "sk"]["S"].partition("#")[0] for item in items if item
+    ]
     return " ".join([operation, *dict.fromkeys(kinds)])
