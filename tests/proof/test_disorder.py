@@ -12,7 +12,7 @@ from random import Random
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.builders import NAMESPACE
 from tests.proof import ledger
@@ -25,10 +25,11 @@ FUNCTIONS = ["api", "outbox", "state_changes", "sync"]
 SERVICES = ["dynamodb", "kubernetes", "eventbridge", "lambda"]
 PAUSES = [0.3, 3.0, 12.0, 35.0]
 
-jobs = st.integers(0, 5)  # of those that were submitted, counted round
+jobs = st.integers(0, 2)  # of those that were submitted, counted round
+moments = st.sampled_from([0.0, 0.3, 1.0, 4.0, 12.0])  # that pass after somebody did something
 programs = st.builds(
     Program,
-    seconds=st.sampled_from([0.5, 4.0, 15.0, 70.0]),
+    seconds=st.sampled_from([0.5, 4.0, 20.0, 200.0]),
     exits=st.sampled_from([(0,), (1,), (1, 0)]),
 )
 
@@ -49,35 +50,43 @@ class Disorder(RuleBasedStateMachine):
 
     # ---- people
 
-    @rule(program=programs, max_retries=st.integers(0, 1), nodes=st.integers(1, 2))
-    def submit(self, program: Program, max_retries: int, nodes: int) -> None:
+    @initialize(seconds=moments)
+    def begin(self, seconds: float) -> None:
+        self.submit(Program(200.0), 0, 1, seconds)
+
+    @rule(program=programs, max_retries=st.integers(0, 1), nodes=st.integers(1, 2), seconds=moments)
+    def submit(self, program: Program, max_retries: int, nodes: int, seconds: float) -> None:
         job = self.world.submit(None, program, max_retries=max_retries, nodes=nodes, workspace_id=nodes)
         if job:
             self.submitted.append(job.id)
+        self.world.scheduler.run(seconds)
 
-    @rule(key=st.sampled_from(["a", "b"]))
-    def submit_with_a_key(self, key: str) -> None:
+    @rule(key=st.sampled_from(["a", "b"]), seconds=moments)
+    def submit_with_a_key(self, key: str, seconds: float) -> None:
         job = self.world.submit(key)
         if job:
             self.by_key.setdefault(key, set()).add(job.id)
             if job.id not in self.submitted:
                 self.submitted.append(job.id)
+        self.world.scheduler.run(seconds)
 
     @precondition(lambda self: self.submitted)
-    @rule(number=jobs)
-    def stop(self, number: int) -> None:
+    @rule(number=jobs, seconds=moments)
+    def stop(self, number: int, seconds: float) -> None:
         job_id = self._job(number)
         self.asked_to_stop.add(job_id)
         if self.world.stop(job_id):
             self.stopped.add(job_id)
+        self.world.scheduler.run(seconds)
 
     @precondition(lambda self: self.submitted)
-    @rule(number=jobs)
-    def delete(self, number: int) -> None:
+    @rule(number=jobs, seconds=moments)
+    def delete(self, number: int, seconds: float) -> None:
         job_id = self._job(number)
         self.asked_to_delete.add(job_id)
         if self.world.delete(job_id):
             self.deleted.add(job_id)
+        self.world.scheduler.run(seconds)
 
     @rule(tenant=st.sampled_from(["acme", None]))
     def recount(self, tenant: str | None) -> None:
@@ -90,14 +99,16 @@ class Disorder(RuleBasedStateMachine):
         self.world.scheduler.run(seconds)
 
     @precondition(lambda self: self.submitted)
-    @rule(number=jobs, exit_code=st.sampled_from([0, 1, 137]))
-    def a_container_ends(self, number: int, exit_code: int) -> None:
+    @rule(number=jobs, exit_code=st.sampled_from([0, 1, 137]), seconds=moments)
+    def a_container_ends(self, number: int, exit_code: int, seconds: float) -> None:
         self.world.cluster.ended(self._job(number), exit_code)
+        self.world.scheduler.run(seconds)
 
     @precondition(lambda self: self.submitted)
-    @rule(number=jobs)
-    def a_job_is_deleted_by_hand(self, number: int) -> None:
+    @rule(number=jobs, seconds=moments)
+    def a_job_is_deleted_by_hand(self, number: int, seconds: float) -> None:
         self.world.delete_by_hand(self._job(number))
+        self.world.scheduler.run(seconds)
 
     @rule(is_ours=st.booleans())
     def a_job_without_a_record_appears(self, is_ours: bool) -> None:
@@ -147,6 +158,14 @@ class Disorder(RuleBasedStateMachine):
     @rule(is_kick=st.booleans())
     def the_sync_is_started_once_more(self, is_kick: bool) -> None:
         self.world.start_sync(kick=is_kick)
+
+    @rule(after=st.integers(1, 7))
+    def a_sync_sleeps_through_its_lease(self, after: int) -> None:
+        self.world.wire.plans.append(once("sync", True, Trouble.STALLED_BEFORE, after, 35.0))
+        self.world.start_sync()
+        self.world.scheduler.run(25.0)
+        self.world.start_sync()
+        self.world.scheduler.run(12.0)
 
     @rule(function=st.sampled_from(FUNCTIONS), seconds=st.sampled_from([-25.0, -3.0, 0.0, 3.0, 25.0]))
     def a_clock_is_wrong(self, function: str, seconds: float) -> None:
@@ -219,8 +238,8 @@ def once(function: str, of_effects: bool, trouble: Trouble, after: int, seconds:
 
 TestDisorder = Disorder.TestCase
 TestDisorder.settings = settings(
-    max_examples=EXAMPLES or 150,
-    stateful_step_count=30,
+    max_examples=EXAMPLES or 120,
+    stateful_step_count=50,
     derandomize=not EXAMPLES,
     deadline=None,
     suppress_health_check=list(HealthCheck),
