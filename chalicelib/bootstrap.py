@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -21,7 +21,17 @@ if TYPE_CHECKING:
     from chalicelib.services.jobs import Jobs
     from chalicelib.services.logs import Logs
     from chalicelib.services.outbox import Outbox
-    from chalicelib.services.ports import Clusters, JobStore, Kick, LogArchive, Objects, RepairBus, Tickets
+    from chalicelib.services.ports import (
+        Clusters,
+        Follow,
+        JobStore,
+        Kick,
+        LogArchive,
+        News,
+        Objects,
+        RepairBus,
+        Tickets,
+    )
     from chalicelib.services.reconcile import Reconciler
     from chalicelib.services.repairs import Repairs
     from chalicelib.services.state_changes import StateChanges
@@ -52,6 +62,7 @@ class Container:
         self.settings = settings
         self.clock = utc_now
         self.sleep = time.sleep
+        self.new_job_id = new_job_id
 
     @cached_property
     def store(self) -> JobStore:
@@ -95,7 +106,9 @@ class Container:
         from chalicelib.services.submission import Submission
 
         settings = self.settings
-        return Submission(self.store, settings.pools, settings.images, self.manifest, self.clock, new_job_id)
+        return Submission(
+            self.store, settings.pools, settings.images, self.manifest, self.clock, self.new_job_id
+        )
 
     @cached_property
     def objects(self) -> Objects:
@@ -206,10 +219,15 @@ class Container:
         return EventBridge(self.settings.state_change_bus, hasty_client("events")).repairs
 
     @cached_property
+    def news(self) -> Callable[[Sequence[Follow]], News]:
+        from chalicelib.services.newsroom import Newsroom
+
+        return Newsroom
+
+    @cached_property
     def sync(self) -> Sync:
         from chalicelib.metrics import RepairMeter
         from chalicelib.services.feed import Feed
-        from chalicelib.services.newsroom import Newsroom
         from chalicelib.services.repairs import Repairs
         from chalicelib.services.sync import LEASE, Pace, Sync
 
@@ -221,7 +239,7 @@ class Container:
             holder=holder,
             sleep=self.sleep,
             feed=Feed(store, self.settings.pools, self.clusters),
-            news=Newsroom,
+            news=self.news,
         )
         meter = RepairMeter(self.settings.instance)
         # Hardly any run has a repair to tell: the first that has connects to the bus.

@@ -216,7 +216,8 @@ class _Decision:
             del self.status["active"]
 
     def _set(self, kind: str, reason: str, message: str, status: str = "True") -> None:
-        set_condition(self.status, {"type": kind, "status": status, "reason": reason, "message": message})
+        new = {"type": kind, "status": status, "reason": reason, "message": message}
+        set_condition(self.status, new, self.now)
 
     def _look_again(self, seconds: float) -> None:
         self.plan.again = min(self.plan.again or seconds, seconds)

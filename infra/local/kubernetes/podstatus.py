@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from infra.local.kubernetes.values import now, parse_time, stamp
@@ -142,10 +143,10 @@ def _set_conditions(status: Obj, *, over: bool, ready: bool, initialized: bool) 
         set_condition(status, {"type": kind, "status": "True" if good else "False", **more})
 
 
-def set_condition(status: Obj, new: Obj) -> None:
-    """In a status of one's own. The time moves only when the condition does."""
+def set_condition(status: Obj, new: Obj, at: datetime | None = None) -> None:
+    """In a status of one's own. The time (`at`, or now) moves only when the condition does."""
     conditions: dict[str, Obj] = {c["type"]: c for c in status.get("conditions") or []}
     old = conditions.get(new["type"])
-    moment = old["lastTransitionTime"] if old and old["status"] == new["status"] else stamp(now())
+    moment = old["lastTransitionTime"] if old and old["status"] == new["status"] else stamp(at or now())
     conditions[new["type"]] = {"lastTransitionTime": moment, **new}
     status["conditions"] = list(conditions.values())
