@@ -216,11 +216,23 @@ def test_json_may_begin_with_a_byte_order_mark() -> None:
     assert read_json(b'\xef\xbb\xbf{"a": 1}') == Document({"a": 1}, {"": 1, "a": 1})
 
 
-@pytest.mark.parametrize("read", [read_json, read_yaml], ids=["JSON", "YAML"])
-@pytest.mark.parametrize("one", ["0,", "[],", "{},"], ids=["numbers", "lists", "objects"])
+@pytest.mark.parametrize(
+    ("read", "one"),
+    [
+        pytest.param(read_json, "0,", id="numbers in JSON"),
+        pytest.param(read_json, "[],", id="lists in JSON"),
+        pytest.param(read_json, "{},", id="objects in JSON"),
+        pytest.param(read_yaml, "0,", id="numbers in YAML"),
+    ],
+)
 def test_more_values_than_fit_into_memory_are_refused(read: Any, one: str) -> None:
-    text = f"[{one * (MAX_VALUES + 1)}0]"
+    text = f"[{one * (MAX_VALUES - 1)}0]"
     assert refusal(read, text.encode()) == ("too_many_values", {"high": MAX_VALUES})
+
+
+def test_keys_are_no_values_and_depth_does_not_count() -> None:
+    text = '{"key":[[[1,2,3,4]]],"other":' + f"[{'[0],' * (MAX_VALUES // 2 - 10)}0]}}"
+    assert len(read_json(text.encode()).value["other"]) == MAX_VALUES // 2 - 9
 
 
 def test_separators_within_text_are_no_values() -> None:
