@@ -403,7 +403,9 @@ def test_yaml_of_any_value_is_read_with_the_line_of_every_path(
     text = yaml.safe_dump(value, default_flow_style=flow, allow_unicode=True, sort_keys=False, width=width)
     document = read_yaml(text.encode(), loader)
     assert document.value == value
-    assert document.lines == composed(yaml.compose(text, yaml.SafeLoader))
+    tree = yaml.compose(text, yaml.SafeLoader)
+    assert tree is not None
+    assert document.lines == composed(tree)
 
 
 yamlish = st.text(
