@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
 
 from chalicelib.domain.uploads import Place, Upload
 from chalicelib.errors import ObjectsUnavailable
@@ -78,7 +79,7 @@ def _translated() -> Iterator[None]:
         if error.response["Error"]["Code"] in _GONE:
             raise _Gone from error
         raise ObjectsUnavailable(f"S3: {error}") from error
-    except BotoCoreError as error:
+    except (BotoCoreError, HTTPError) as error:  # botocore lets out some of urllib3's while a body is read
         raise ObjectsUnavailable(f"S3 does not answer: {error}") from error
 
 

@@ -2,17 +2,21 @@
 container's command, so it imports nothing of ours; botocore is in the image (docs/uploads.md says which).
 
 What is refused ends with exit code 3 and its reason as the termination message: an entry that would land
-outside, a link that leads outside, a device, more or larger files than the limits say.
+outside, a link that leads outside, a device, more or larger files than the limits say. `tarfile`'s filter
+judges links, but older Pythons can be deceived by long chains of them (CVE-2025-4517 and its like);
+so nothing is written through a link, wherever it leads.
 """
 
 from __future__ import annotations
 
+import gzip
 import os
 import stat
 import sys
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -23,6 +27,17 @@ REFUSED = 3
 CHUNK = 1024**2
 TERMINATION_LOG = Path("/dev/termination-log")
 IMAGE_SDK = "/var/runtime"  # where AWS' own Python images keep botocore
+UNREADABLE = (
+    tarfile.TarError,
+    gzip.BadGzipFile,
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    zlib.error,
+    EOFError,
+    RuntimeError,  # a password, a compression that is not known
+    ValueError,  # names and numbers that make no sense
+    KeyError,  # a hard link to what is not there
+)
 
 
 class Refused(Exception):
@@ -72,7 +87,9 @@ def unpack(archive: Path, target: Path, max_bytes: int = MAX_BYTES, max_entries:
             _unpack_tar(archive, target, max_bytes, max_entries)
     except tarfile.FilterError as error:
         raise Refused(str(error)) from error
-    except (tarfile.TarError, zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, RuntimeError) as error:
+    except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
+        raise Refused(f"two entries want one place: {error}") from error
+    except UNREADABLE as error:
         raise Refused(f"it is no .tar.gz or .zip that can be read: {error}") from error
 
 
@@ -81,11 +98,27 @@ def _unpack_tar(archive: Path, target: Path, max_bytes: int, max_entries: int) -
         raise OSError("the tarfile of this Python has no data filter; it takes 3.11.4 or newer")
     size = entries = 0
     # As a stream: each member is judged before what is behind it is read, and a bomb ends where it begins.
-    with tarfile.open(archive, "r|*") as tar:
-        for member in tar:
-            size, entries = size + member.size, entries + 1
+    with gzip.open(archive) as packed:
+        with tarfile.open(fileobj=packed, mode="r|") as tar:
+            for member in tar:
+                size, entries = size + max(member.size, 0), entries + 1
+                _check(size, entries, max_bytes, max_entries)
+                _check_way(target, member.name)
+                if member.islnk():
+                    _check_way(target, member.linkname)
+                tar.extract(member, target, filter="data")
+        while rest := packed.read(CHUNK):  # to its end, where the checksum is
+            size += len(rest)
             _check(size, entries, max_bytes, max_entries)
-            tar.extract(member, target, filter="data")
+
+
+def _check_way(target: Path, name: str) -> None:
+    """Raises Refused where that name is, or leads through, a link that has been unpacked before."""
+    path = target
+    for part in Path(name.strip("/")).parts:
+        path /= part
+        if path.is_symlink():
+            raise Refused(f"{name!r} lies behind a link")
 
 
 def _unpack_zip(archive: Path, target: Path, max_bytes: int, max_entries: int) -> None:
@@ -116,7 +149,7 @@ def _check(size: int, entries: int, max_bytes: int, max_entries: int) -> None:
 def _end(code: int, message: str) -> int:
     print(message, file=sys.stderr, flush=True)
     with suppress(OSError):
-        TERMINATION_LOG.write_text(message[:1000])
+        TERMINATION_LOG.write_text(message[:1000], encoding="utf-8", errors="replace")
     return code
 
 

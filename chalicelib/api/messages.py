@@ -180,7 +180,7 @@ PROBLEMS: Mapping[str, tuple[str, str]] = {
     "yaml_key": ("第 {line} 行的键必须是字符串", "has a key on line {line} that is no string"),
     "yaml_tag": ("第 {line} 行的标签 {tag} 不受支持", "has a tag on line {line} that is not known: {tag}"),
     "yaml_merge": ("{path} 中的 << 必须引用映射", "has a << in {path} that names no mapping"),
-    "yaml_too_large": ("展开后不能超过 {high} 个值", "may have at most {high} values, aliases written out"),
+    "too_many_values": ("展开后不能超过 {high} 个值", "may have at most {high} values, aliases written out"),
     "file_jobs": ("必须包含 1 到 {high} 个任务", "must be one job, or a list of 1 to {high}"),
     "upload_gone": ("在读取之前已被删除或替换", "was deleted or replaced before it was read"),
     "upload_late": (

@@ -11,12 +11,16 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from functools import reduce
+from typing import Any, NoReturn, TypeAlias
 
 from chalicelib.errors import FieldError, InvalidRequest
 
 MAX_DEPTH = 32
+MAX_PATH = 300  # characters of a path that an error keeps; callers are shown fewer
 BODY = "body"  # what errors of the text as a whole are reported on
+
+_Path: TypeAlias = tuple["_Path", str | int] | None  # each part with the path of what it is in
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,22 +109,32 @@ def _refuse(problem: str, cause: Exception | None = None, **allowed: int) -> NoR
 
 
 def _faults(root: Object) -> Iterator[FieldError]:
-    # An explicit stack: the depth of what is walked is the caller's choice.
-    stack: list[tuple[str, Any, int]] = [("", root, 1)]
+    # An explicit stack: the depth of what is walked is the caller's choice. Paths are written out for faults
+    # only, and cut short: one long key above many values would make them larger than the memory.
+    stack: list[tuple[_Path, Any, int]] = [(None, root, 1)]
     while stack:
         path, value, depth = stack.pop()
         if depth > MAX_DEPTH:
             _refuse("json_depth", high=MAX_DEPTH)
         if isinstance(value, BadNumber):
-            yield FieldError(path, value.problem, value)
+            yield FieldError(_written(path), value.problem, value)
         elif isinstance(value, str) and not is_unicode(value):
-            yield FieldError(path, "json_surrogate", value)
+            yield FieldError(_written(path), "json_surrogate", value)
         elif isinstance(value, Object):
-            yield from (FieldError(join(path, key), "json_repeated_key") for key in value.repeated)
-            yield from (FieldError(join(path, key), "json_surrogate") for key in value if not is_unicode(key))
-            stack += [(join(path, key), part, depth + 1) for key, part in reversed(value.items())]
+            yield from (FieldError(_written((path, key)), "json_repeated_key") for key in value.repeated)
+            keys = (key for key in value if not is_unicode(key))
+            yield from (FieldError(_written((path, key)), "json_surrogate") for key in keys)
+            stack += [((path, key), part, depth + 1) for key, part in reversed(value.items())]
         elif isinstance(value, list):
-            stack += [(join(path, i), part, depth + 1) for i, part in reversed(list(enumerate(value)))]
+            stack += [((path, i), part, depth + 1) for i, part in reversed(list(enumerate(value)))]
+
+
+def _written(path: _Path) -> str:
+    parts: list[str | int] = []
+    while path is not None:
+        path, part = path
+        parts.append(part if isinstance(part, int) else part[:MAX_PATH])
+    return reduce(join, reversed(parts), "")[:MAX_PATH]
 
 
 def is_unicode(text: str) -> bool:

@@ -7,8 +7,9 @@ version, and would start the good ones twice.
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -23,7 +24,8 @@ from chalicelib.services.submission import JobRequest, Submission
 log = logging.getLogger(__name__)
 
 MAX_FILE_BYTES = 5 * 1024**2
-MOST_ERRORS = 500  # that a status file shows
+MOST_ERRORS = 500  # that a status file shows,
+MOST_ERROR_BYTES = 256 * 1024  # if they are not longer than that: the store keeps them in one item
 SECONDS_LEFT = 10.0  # that a call needs to say how far it came
 
 Located = tuple[int | None, FieldError]  # with the line that it is on
@@ -103,8 +105,8 @@ class Uploads:
             wanted = self._checked(upload, caller, self._files.read(stored.content, name))
             entries = list(self._submitted(upload, caller, wanted, language, seconds_left))
         except BadFile as bad:
-            shown = [self._files.worded(error, language) for error in bad.errors[:MOST_ERRORS]]
-            return Receipt(upload=upload, errors=shown, error_count=len(bad.errors))
+            worded = (self._files.worded(error, language) for error in bad.errors[:MOST_ERRORS])
+            return Receipt(upload=upload, errors=list(_fitting(worded)), error_count=len(bad.errors))
         return Receipt(upload=upload, entries=entries)
 
     def _check(self, upload: Upload) -> None:
@@ -165,6 +167,15 @@ class Uploads:
                 if one.client_token is not None:
                     problem = FieldError("client_token", "token_used", one.client_token)
                 yield Entry(line=one.line, error=self._files.worded(one.locate(problem), language))
+
+
+def _fitting(errors: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    size = 0
+    for error in errors:
+        size += len(json.dumps(error))
+        if size > MOST_ERROR_BYTES:
+            return
+        yield error
 
 
 def _key(upload: Upload, number: int, wanted: Wanted) -> Idempotency:

@@ -9,11 +9,14 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from infra.local import filters
 
 REPO = Path(__file__).parents[2]
 SHIPPED = (
@@ -129,6 +132,129 @@ def test_who_tells_of_state_changes_reads_the_stream_and_who_tells_of_anything_m
     ]
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert "MaximumRetryAttempts" not in source, "a change is tried for as long as the stream has it"
+
+
+def allowed(resources: Mapping[str, Any], role: str) -> set[tuple[str, str]]:
+    """What a role may do, each with what it may do it to."""
+    return {
+        (action, json.dumps(statement["Resource"]))
+        for policy in resources[role]["Properties"]["Policies"]
+        for statement in policy["PolicyDocument"]["Statement"]
+        for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
+        if not action.startswith("logs:")
+    }
+
+
+def on(resource: Any, *actions: str) -> set[tuple[str, str]]:
+    return {(action, json.dumps(resource)) for action in actions}
+
+
+def arn(name: str) -> Any:
+    return {"Fn::GetAtt": [name, "Arn"]}
+
+
+BUCKET = arn("SubmissionsBucket")
+FILES = {"Fn::Sub": "${SubmissionsBucket.Arn}/submissions/*"}
+READS_QUEUE = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
+
+
+def test_who_takes_uploads_reads_files_and_starts_jobs_and_does_no_more(resources: Mapping[str, Any]) -> None:
+    table = [f"dynamodb:{name}" for name in ("GetItem", "BatchGetItem", "PutItem", "UpdateItem")]
+    assert allowed(resources, "UploadsRole") == {
+        *on(arn("UploadsQueue"), *READS_QUEUE),
+        *on(FILES, "s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"),
+        *on(BUCKET, "s3:ListBucket"),
+        *on(arn("JobsTable"), *table),
+    }
+
+
+def test_who_keeps_status_files_changes_no_job(resources: Mapping[str, Any]) -> None:
+    assert allowed(resources, "UploadStatusRole") == {
+        *on(arn("UploadChangesQueue"), *READS_QUEUE),
+        *on(FILES, "s3:GetObject", "s3:PutObject"),
+        *on(BUCKET, "s3:ListBucket"),
+        *on(arn("JobsTable"), "dynamodb:GetItem", "dynamodb:BatchGetItem"),
+    }
+
+
+QUEUES = [
+    ("UploadsQueue", "Uploads", "UploadsRule"),
+    ("UploadChangesQueue", "UploadStatus", "UploadChangesRule"),
+]
+
+
+@pytest.mark.parametrize(("queue", "function", "rule"), QUEUES, ids=[queue for queue, _, _ in QUEUES])
+def test_what_fails_comes_again_later_and_ends_among_the_dead_letters(
+    resources: Mapping[str, Any], queue: str, function: str, rule: str
+) -> None:
+    letters = arn(queue.replace("Queue", "DeadLetters"))
+    properties = resources[queue]["Properties"]
+    assert properties["RedrivePolicy"] == {"deadLetterTargetArn": letters, "maxReceiveCount": 10}
+    assert properties["VisibilityTimeout"] > resources[function]["Properties"]["Timeout"]
+    (target,) = resources[rule]["Properties"]["Targets"]
+    assert (target["Arn"], target["DeadLetterConfig"]) == (arn(queue), {"Arn": letters})
+    ((_, source),) = resources[function]["Properties"]["Events"].items()
+    assert source["Properties"]["Queue"] == arn(queue)
+    policy = resources["QueuesPolicy"]["Properties"]
+    assert {"Ref": queue} in policy["Queues"]
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    assert statement["Principal"] == {"Service": "events.amazonaws.com"}
+    assert arn(rule) in statement["Condition"]["ArnEquals"]["aws:SourceArn"]
+
+
+@pytest.mark.parametrize(
+    ("key", "is_told"),
+    [
+        ("submissions/acme/job.json", True),
+        ("submissions/acme/a/b c/job.yaml", True),
+        ("submissions/acme/job.yml", True),
+        ("submissions/acme/status.json", True),
+        ("submissions/acme/job.status.yaml", True),
+        ("submissions/acme/job.status.json", False),
+        ("submissions/acme/code.zip", False),
+        ("submissions/job.json", False),
+        ("other/acme/job.json", False),
+    ],
+)
+def test_job_files_are_told_of_and_status_files_are_not(
+    resources: Mapping[str, Any], key: str, is_told: bool
+) -> None:
+    wanted = resources["UploadsRule"]["Properties"]["EventPattern"]
+    assert {name: wanted[name] for name in ("source", "detail-type")} == {
+        "source": ["aws.s3"],
+        "detail-type": ["Object Created"],
+    }
+    assert wanted["detail"]["bucket"] == {"name": [{"Ref": "SubmissionsBucket"}]}
+    passes_rule = any(fnmatchcase(key, rule["wildcard"]) for rule in wanted["detail"]["object"]["key"])
+    source = resources["Uploads"]["Properties"]["Events"]["UploadsSqsEventSource"]["Properties"]
+    patterns = filters.parse(source["FilterCriteria"])
+    body = {"detail": {"object": {"key": key}}}
+    assert (passes_rule and filters.passes({"body": body}, patterns)) is is_told
+
+
+@pytest.mark.parametrize(
+    ("source", "is_told"), [("s3://bucket/key", True), (None, False)], ids=["from a file", "from the API"]
+)
+def test_only_jobs_that_came_as_files_are_told_of_for_status_files(
+    resources: Mapping[str, Any], source: str | None, is_told: bool
+) -> None:
+    pattern = resources["UploadChangesRule"]["Properties"]["EventPattern"]
+    event = {"source": "trainyard", "detail-type": "Training Job State Change", "detail": {"source": source}}
+    assert filters.matches(pattern, event) is is_told
+
+
+def test_status_files_are_told_again_of_just_what_failed(resources: Mapping[str, Any]) -> None:
+    source = resources["UploadStatus"]["Properties"]["Events"]["UploadStatusSqsEventSource"]["Properties"]
+    assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert source["MaximumBatchingWindowInSeconds"] > 0, "SQS wants it for batches of more than ten"
+
+
+def test_the_bucket_keeps_versions_and_lets_nobody_else_in(resources: Mapping[str, Any]) -> None:
+    bucket = resources["SubmissionsBucket"]["Properties"]
+    assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert bucket["NotificationConfiguration"] == {"EventBridgeConfiguration": {"EventBridgeEnabled": True}}
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    assert resources["SubmissionsBucket"]["DeletionPolicy"] == "Retain"
 
 
 def test_only_the_api_reads_what_jobs_printed_and_nobody_writes_it(resources: Mapping[str, Any]) -> None:

@@ -116,6 +116,56 @@ def test_other_containers_do_not_count() -> None:
     assert observe.pod(pod({"containerStatuses": [sidecar]})).exit_code is None
 
 
+def unpacking(state: dict[str, Any], **status: Any) -> dict[str, Any]:
+    training = {"name": "training", "state": {"waiting": {"reason": "PodInitializing"}}}
+    bundle = {"name": "bundle", "state": state}
+    return {
+        "phase": "Pending",
+        "initContainerStatuses": [bundle],
+        "containerStatuses": [training],
+        **status,
+    }
+
+
+@pytest.mark.parametrize(
+    ("terminated", "failure"),
+    [
+        pytest.param({"exitCode": 0, "reason": "Completed"}, None, id="it went well"),
+        pytest.param({"exitCode": 0, "message": "unpacked"}, None, id="and said so"),
+        pytest.param(
+            {"exitCode": 3, "reason": "Error", "message": "a.zip is refused"},
+            "a.zip is refused",
+            id="refused",
+        ),
+        pytest.param(
+            {"exitCode": 137, "reason": "OOMKilled"},
+            "it ended with exit code 137 (OOMKilled)",
+            id="out of memory",
+        ),
+        pytest.param(
+            {"exitCode": 1, "message": ""}, "it ended with exit code 1 (None)", id="it said nothing"
+        ),
+    ],
+)
+def test_an_unpacking_container_that_failed_says_why(terminated: dict[str, Any], failure: str | None) -> None:
+    seen = observe.pod(pod(unpacking({"terminated": terminated}, phase="Failed")))
+    assert (seen.bundle_failure, seen.exit_code, seen.started_at) == (failure, None, None)
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        pytest.param(
+            {"waiting": {"reason": "ImagePullBackOff"}}, "ImagePullBackOff", id="its image is not there"
+        ),
+        pytest.param({"running": {"startedAt": CREATED}}, "PodInitializing", id="it unpacks"),
+        pytest.param({"terminated": {"exitCode": 0}}, "PodInitializing", id="it has unpacked"),
+    ],
+)
+def test_a_pod_waits_for_what_its_unpacking_container_waits_for(state: dict[str, Any], reason: str) -> None:
+    assert observe.pod(pod(unpacking(state))).waiting_reason == reason
+
+
 def test_the_rank_is_the_completion_index() -> None:
     assert observe.pod(pod({}, annotations={"batch.kubernetes.io/job-completion-index": "3"})).rank == 3
     assert observe.pod(pod({})).rank == 0

@@ -188,6 +188,7 @@ def test_a_job_whose_pods_were_given_up_says_so_to_its_end() -> None:
 
 BACK_OFF = pod(waiting_reason="ImagePullBackOff", waiting_message='Back-off pulling image "nope"')
 UNSCHEDULABLE = pod(unschedulable="0/1 nodes are available: 1 Insufficient nvidia.com/gpu.")
+NO_CODE = pod(phase="Failed", bundle_failure="code.zip is refused: it climbs\n")
 BAD_CONFIG = pod(waiting_reason="CreateContainerConfigError", waiting_message='secret "s" not found')
 
 
@@ -210,6 +211,17 @@ BAD_CONFIG = pod(waiting_reason="CreateContainerConfigError", waiting_message='s
         pytest.param(sent, workload(running_pod()), R, "Running", "node1", id="it runs"),
         pytest.param(
             runs, workload(ended_pod(1)), R, "Retrying", "exit code 1", id="it failed and is retried"
+        ),
+        pytest.param(
+            sent, workload(NO_CODE), P, "Retrying", "unpacked: code.zip is refused", id="no code, and retried"
+        ),
+        pytest.param(
+            sent,
+            workload(NO_CODE, **FAILED),
+            "failed",
+            "BundleFailed",
+            "its code could not be unpacked: code.zip is refused: it climbs",
+            id="its code could not be unpacked",
         ),
         pytest.param(
             sent, workload(ended_pod(0), **COMPLETE), "succeeded", "Completed", "0", id="unseen success"

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import chalicelib.unpack
 from chalicelib.domain.job import Resources
 from chalicelib.domain.manifest import ManifestSettings, manifests
 from chalicelib.domain.pools import Pool
@@ -170,3 +174,87 @@ def test_tensorflow_reads_its_cluster_and_its_rank() -> None:
         "cluster": {"worker": [f"{JOB_ID}-0.{JOB_ID}:29500", f"{JOB_ID}-1.{JOB_ID}:29500"]},
         "task": {"type": "worker", "index": 1},
     }
+
+
+BUNDLE = "s3://bucket/submissions/acme/code.zip?versionId=v1"
+PROGRAM = Path(chalicelib.unpack.__file__).read_text()
+WITH_BUNDLES = replace(
+    SETTINGS, bundle_image="python", bundle_env={"AWS_ENDPOINT_URL": "http://s3/$(X)"}, unpack=PROGRAM
+)
+
+
+def bundled(pool: Pool = POOL, settings: ManifestSettings = WITH_BUNDLES, **changes: Any) -> Any:
+    """The spec of the pod of a job with a bundle."""
+    made = manifests(job(spec=spec(bundle=BUNDLE, **changes)), pool, settings)[0]
+    return made["spec"]["template"]["spec"]
+
+
+def expanded(text: str) -> str:
+    """As Kubernetes expands a word of a command: `$$` is `$`, and a `$(NAME)` that is left is replaced."""
+    assert not re.search(r"(?<!\$)(\$\$)*\$\(", text), "there is a reference"
+    return text.replace("$$", "$")
+
+
+def test_a_job_without_a_bundle_has_one_container_and_no_workspace() -> None:
+    made = pod_spec()
+    assert "initContainers" not in made
+    assert "workingDir" not in made["containers"][0]
+    assert "workspace" not in {volume["name"] for volume in made["volumes"]}
+
+
+def test_a_bundle_is_unpacked_to_the_workspace_where_the_training_begins() -> None:
+    made = bundled()
+    (unpacking,) = made["initContainers"]
+    (training,) = made["containers"]
+    mount = {"name": "workspace", "mountPath": "/workspace"}
+    assert {"name": "workspace", "emptyDir": {}} in made["volumes"]
+    assert unpacking["volumeMounts"] == [mount]
+    assert mount in training["volumeMounts"]
+    assert training["workingDir"] == "/workspace"
+    assert (unpacking["name"], unpacking["image"]) == ("bundle", "python")
+    assert training == container(workspace_id=1) | {"volumeMounts": training["volumeMounts"]}
+
+
+@pytest.mark.parametrize(
+    "program", [PROGRAM, "print('$(HOME) $$(HOME) $HOME $$ $')"], ids=["the program", "a tricky one"]
+)
+def test_kubernetes_hands_the_program_to_python_unchanged(program: str) -> None:
+    (unpacking,) = bundled(settings=replace(WITH_BUNDLES, unpack=program))["initContainers"]
+    *interpreter, text = unpacking["command"]
+    assert (interpreter, expanded(text)) == (["python3", "-c"], program)
+
+
+def test_the_program_is_small_beside_what_a_cluster_keeps_of_a_job() -> None:
+    assert len(PROGRAM.encode()) < 16 * 1024
+
+
+def test_the_unpacking_container_knows_what_to_fetch_and_how_to_reach_it() -> None:
+    (unpacking,) = bundled()["initContainers"]
+    assert {entry["name"]: entry["value"] for entry in unpacking["env"]} == {
+        "AWS_ENDPOINT_URL": "http://s3/$$(X)",
+        "TRAINYARD_BUNDLE": BUNDLE,
+        "TRAINYARD_BUNDLE_TARGET": "/workspace",
+    }
+
+
+def test_settings_cannot_change_what_is_fetched() -> None:
+    settings = replace(WITH_BUNDLES, bundle_env={"TRAINYARD_BUNDLE": "s3://other/x.zip"})
+    (unpacking,) = bundled(settings=settings)["initContainers"]
+    assert [entry["value"] for entry in unpacking["env"] if entry["name"] == "TRAINYARD_BUNDLE"] == [BUNDLE]
+
+
+def test_the_unpacking_container_is_confined_and_takes_no_gpu() -> None:
+    (unpacking,) = bundled()["initContainers"]
+    assert unpacking["securityContext"] == container()["securityContext"]
+    assert set(unpacking["resources"]["limits"]) == {"cpu", "memory"}
+    assert unpacking["resources"]["limits"] == unpacking["resources"]["requests"]
+
+
+def test_every_pod_of_a_distributed_job_unpacks_its_own() -> None:
+    assert [one["name"] for one in bundled(nodes=2)["initContainers"]] == ["bundle"]
+
+
+def test_pods_sign_in_to_aws_by_the_pools_service_account() -> None:
+    pool = replace(POOL, service_account="trainyard-jobs")
+    assert bundled(pool)["serviceAccountName"] == pod_spec(pool)["serviceAccountName"] == "trainyard-jobs"
+    assert "serviceAccountName" not in pod_spec()

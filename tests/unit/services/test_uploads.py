@@ -440,3 +440,12 @@ def test_a_status_file_that_never_stands_still_is_left_to_the_next_call(dock: Do
 def test_a_change_that_is_told_before_its_upload_is_known_waits_for_it(dock: Dock) -> None:
     dock.status_files.follow(Place(BUCKET, KEY))
     assert dock.bucket.written == []
+
+
+def test_a_file_with_the_most_and_longest_errors_is_told_of_as_far_as_an_item_holds(dock: Dock) -> None:
+    wrong = [{"jobName": "𝔘" * 200, "𝔛" * 200: "𝔘" * 200, "image": "𝔘" * 200} for _ in range(1000)]
+    upload = dock.bucket.put("submissions/acme/bad.json", json.dumps(wrong, ensure_ascii=False))
+    dock.take(upload)
+    status = dock.status("submissions/acme/bad.status.json")
+    assert status["error_count"] == 4000
+    assert 50 < len(status["errors"]) < 500

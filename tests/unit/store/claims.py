@@ -63,6 +63,15 @@ def test_a_key_is_good_for_its_time_even_when_ttl_has_not_removed_it(
     assert second == (first if original else a_job(2))
 
 
+def test_a_key_that_asks_for_longer_is_good_for_longer(bench: Bench) -> None:
+    kept = replace(KEY, keep_seconds=90 * 24 * 3600)
+    first = bench.store.create(a_job(1), kept)
+    bench.clock.move(90 * 24 * 3600 - 1)
+    assert bench.store.create(a_job(2), kept) == first
+    bench.clock.move(1)
+    assert bench.store.create(a_job(3), kept) == a_job(3)
+
+
 def test_a_key_says_when_ttl_may_remove_it(bench: Bench) -> None:
     bench.store.create(a_job(), KEY)
     item = bench.item(idempotency_key("acme", KEY.key))

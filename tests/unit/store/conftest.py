@@ -15,6 +15,7 @@ pytest.register_assert_rewrite(
     "tests.unit.store.lists",
     "tests.unit.store.totals",
     "tests.unit.store.events",
+    "tests.unit.store.uploads",
 )
 
 from tests.unit.store.benches import bench, new_bench  # noqa: E402, F401 (fixtures)

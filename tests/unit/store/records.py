@@ -30,8 +30,10 @@ def test_a_created_job_is_read_back_as_it_was(bench: Bench) -> None:
                 "env": {"A": "", "B": "2"},
                 "labels": {"team": "研究"},
                 "max_runtime_seconds": 60,
+                "bundle": "s3://bucket/a%20b.zip?versionId=v",
             }
         ),
+        source="s3://bucket/模.json",
         pods=(
             PodRecord(name="p-0", exit_code=0, started_at=START, reason="模型"),
             PodRecord(name="p-1", rank=1),

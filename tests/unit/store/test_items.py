@@ -49,6 +49,7 @@ specs = st.builds(
     max_retries=numbers,
     max_runtime_seconds=st.none() | numbers,
     labels=st.dictionaries(texts, texts, max_size=3),
+    bundle=st.none() | texts,
 )
 pods = st.builds(
     PodRecord,
@@ -75,6 +76,7 @@ jobs = st.builds(
     created_at=times,
     updated_at=times,
     created_by=texts,
+    source=st.none() | texts,
     submitted_at=st.none() | times,
     started_at=st.none() | times,
     finished_at=st.none() | times,
