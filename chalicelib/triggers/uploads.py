@@ -31,10 +31,11 @@ QUEUE = "arn:aws:sqs:us-east-1:123456789012:placeholder"
 def uploads(event: SQSEvent) -> None:
     """Take one upload. What is raised leaves it in the queue, and after some tries among the dead letters."""
     context: Any = event.context  # Chalice types it as a dict; it is Lambda's context object
+    service = container().uploads
     for record in event:
         upload = to_upload(json.loads(record.body))
         if upload.place.is_job_file:
-            container().uploads.take(upload, lambda: context.get_remaining_time_in_millis() / 1000)
+            service.take(upload, lambda: context.get_remaining_time_in_millis() / 1000)
 
 
 @bp.on_sqs_message(queue_arn=QUEUE, batch_size=1000, name="upload_status")
@@ -44,10 +45,11 @@ def upload_status(event: SQSEvent) -> dict[str, Any]:
     for record in event:
         if place := Place.of(json.loads(record.body)["detail"]["source"] or ""):
             told[place].append(record.to_dict()["messageId"])
+    status_files = container().status_files
     failed: list[str] = []
     for place, message_ids in told.items():
         try:
-            container().status_files.follow(place)
+            status_files.follow(place)
         except Retryable as error:
             log.warning("%s: later: %s", place.uri, error)
             failed += message_ids

@@ -6,13 +6,16 @@ catch an assertion's error like any other.
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.domain.job import Job
 from chalicelib.domain.states import TRANSITIONS, Status
+from chalicelib.domain.uploads import Place
 from chalicelib.store.items import from_item
+from tests.proof.bucket import BUCKET
 from tests.proof.scheduler import Scheduler, Worker
 from tests.proof.table import FakeTable, Write
 
@@ -81,6 +84,7 @@ def at_rest(world: World) -> list[str]:
     for job_id in world.ledger.history:
         lost = [job.version for job in world.ledger.moves(job_id) if (job_id, job.version) not in told]
         wrong += [f"the bus was never told of {job_id} v{version}" for version in lost]
+    wrong += _wrong_status_files(world)
     # What the outbox gave up is repaired by the sync; nobody else tells the bus.
     readers = [reader for (function, _), reader in world.stream.readers.items() if function != "outbox"]
     dropped = [record for reader in readers for record in reader.dropped]
@@ -128,6 +132,20 @@ def _wrong_end(world: World, job_id: str, versions: list[Job]) -> Iterable[str]:
         yield f"it is {last.status} ({last.reason}), and its Job {outcome}"
     if made != 1:
         yield f"{made} Kubernetes Jobs were created for it"
+
+
+def _wrong_status_files(world: World) -> Iterable[str]:
+    """Of each file the newest upload, beside what is so."""
+    for key in [key for key in world.s3.versions if Place(BUCKET, key).is_job_file]:
+        told = json.loads(world.s3.text(Place(BUCKET, key).status_key) or "{}")
+        if told.get("object", {}).get("version_id") != world.s3.versions[key][-1][0]:
+            yield f"the status file of {key} is not about its newest version: {told}"
+        if told.get("state") == "active":
+            yield f"the status file of {key} waits for jobs that have ended: {told}"
+        for entry in told.get("jobs", ()):
+            job = world.job(entry.get("job_id", ""))
+            if entry["status"] not in ("rejected", job.status.value if job else "deleted"):
+                yield f"the status file of {key} says {entry}, and the job is {job and job.status}"
 
 
 def _wrong_totals(world: World) -> Iterable[str]:

@@ -5,12 +5,14 @@ A new one is a function below with `@scenario`: it acts through the world, and i
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
 from chalicelib.domain.job import Job
 from tests.builders import NAMESPACE
+from tests.proof.bucket import BUCKET
 from tests.proof.kubernetes import Program
 from tests.proof.wire import Call, Trouble
 from tests.proof.world import World
@@ -132,7 +134,43 @@ def submit_many_at_once(world: World) -> None:
         submitted(world, key=f"k{number}")
 
 
+@scenario(ends="succeeded", jobs=(3, 3))
+def upload(world: World) -> None:
+    world.upload("night.json", a_file(3))
+
+
+@scenario(ends="succeeded", jobs=(3, 3))
+def upload_told_three_times(world: World) -> None:
+    world.upload("night.json", a_file(3))
+    world.uploads.again(1)
+    world.scheduler.run(4.0)
+    world.uploads.again(1)
+
+
+@scenario(ends="succeeded", jobs=(3, 3))
+def upload_a_second_version_at_once(world: World) -> None:
+    world.upload("night.yaml", a_file(2))
+    world.upload("night.yaml", a_file(1))
+
+
+@scenario(ends="succeeded", jobs=(0, 0))
+def upload_a_bad_file(world: World) -> None:
+    world.upload("night.json", '[{"jobName": "a"}]')
+
+
+@scenario(ends="succeeded")
+def upload_with_a_bundle(world: World) -> None:
+    world.s3.put_object(BUCKET, "submissions/acme/code.tar.gz", b"code")
+    world.upload("night.json", a_file(1, bundle="code.tar.gz", clientToken="token"))
+
+
 # ---- what the stories are told with
+
+
+def a_file(count: int, **fields: object) -> str:
+    """Jobs of the jobs dialect."""
+    job = {"jobName": "a", "image": "python", "command": SHORT.command, **fields}
+    return json.dumps([job] * count)
 
 
 def submitted(world: World, program: Program = SHORT, key: str = "key", **changes: object) -> Job:

@@ -37,6 +37,9 @@ def test_side_effects_of_every_kind_are_found() -> None:
         "state_changes: eventbridge put_events",
         "sync: dynamodb update_item LEASE",
         "sync: dynamodb transact_write_items FEED LEASE",
+        "uploads: dynamodb put_item UPLOAD",
+        "uploads: s3 put_object",
+        "upload_status: s3 put_object",
     }, sorted(found)
 
 

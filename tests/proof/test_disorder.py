@@ -17,12 +17,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.builders import NAMESPACE
 from tests.proof import ledger
 from tests.proof.kubernetes import Program
+from tests.proof.scenarios import a_file
 from tests.proof.wire import Call, Plan, Trouble
 from tests.proof.world import World
 
 EXAMPLES = int(os.environ.get("TRAINYARD_PROOF_EXAMPLES", "0"))
-FUNCTIONS = ["api", "outbox", "state_changes", "sync"]
-SERVICES = ["dynamodb", "kubernetes", "eventbridge", "lambda"]
+FUNCTIONS = ["api", "outbox", "state_changes", "sync", "uploads", "upload_status"]
+SERVICES = ["dynamodb", "kubernetes", "eventbridge", "lambda", "s3"]
 PAUSES = [0.3, 3.0, 12.0, 35.0]
 
 jobs = st.integers(0, 2)  # of those that were submitted, counted round
@@ -47,6 +48,7 @@ class Disorder(RuleBasedStateMachine):
         self.asked_to_stop: set[str] = set()
         self.asked_to_delete: set[str] = set()
         self.strangers: set[str] = set()
+        self.uploaded = 0
 
     # ---- people
 
@@ -68,6 +70,12 @@ class Disorder(RuleBasedStateMachine):
             self.by_key.setdefault(key, set()).add(job.id)
             if job.id not in self.submitted:
                 self.submitted.append(job.id)
+        self.world.scheduler.run(seconds)
+
+    @rule(name=st.sampled_from(["a.json", "b.yaml"]), count=st.integers(1, 3), seconds=moments)
+    def upload(self, name: str, count: int, seconds: float) -> None:
+        self.world.upload(name, a_file(count))
+        self.uploaded += count
         self.world.scheduler.run(seconds)
 
     @precondition(lambda self: self.submitted)
@@ -155,6 +163,10 @@ class Disorder(RuleBasedStateMachine):
     def records_are_delivered_again(self, function: str, shard: int, number: int) -> None:
         self.world.stream.readers[function, shard].again(number)
 
+    @rule(is_of_files=st.booleans(), number=st.integers(1, 3))
+    def messages_are_delivered_again(self, is_of_files: bool, number: int) -> None:
+        (self.world.uploads if is_of_files else self.world.upload_changes).again(number)
+
     @rule(is_kick=st.booleans())
     def the_sync_is_started_once_more(self, is_kick: bool) -> None:
         self.world.start_sync(kick=is_kick)
@@ -216,6 +228,9 @@ class Disorder(RuleBasedStateMachine):
                 yield f"{job_id} was stopped and is {end}"
             if job_id not in self.asked_to_stop and end == "stopped":
                 yield f"nobody stopped {job_id}, and it is stopped"
+        of_files = sum(versions[0].source is not None for versions in self.world.ledger.history.values())
+        if of_files != self.uploaded:
+            yield f"{self.uploaded} jobs were uploaded, and {of_files} came of it"
         for name in self.strangers - self.world.cluster.names():
             yield f"{name} was not ours to delete"
 

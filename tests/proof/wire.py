@@ -18,7 +18,9 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from tests.proof.scheduler import Killed, Scheduler
 from tests.unit.store.support import cancelled, client_error
 
-READS = frozenset({"get_item", "batch_get_item", "query", "GET", "list", "watch"})
+READS = frozenset(
+    {"get_item", "batch_get_item", "query", "GET", "list", "watch", "get_object", "head_object"}
+)
 
 
 class Trouble(StrEnum):

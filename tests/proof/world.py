@@ -25,6 +25,7 @@ from chalicelib.cluster.kubernetes import KubernetesCluster
 from chalicelib.domain import labels
 from chalicelib.domain.job import Job
 from chalicelib.errors import FunctionUnavailable
+from chalicelib.objects import S3Objects
 from chalicelib.services.caller import Caller, Role
 from chalicelib.services.state_changes import StateChanges
 from chalicelib.services.submission import JobRequest
@@ -34,9 +35,11 @@ from chalicelib.store.items import from_item
 from chalicelib.store.keys import job_key
 from chalicelib.triggers.schedule import sync
 from chalicelib.triggers.stream import outbox, state_changes
+from chalicelib.triggers.uploads import upload_status, uploads
 from infra.local.kubernetes.selection import label_test
 from tests.builders import NAMESPACE, POOL
 from tests.fake_watch import Wire as OneThread
+from tests.proof.bucket import BUCKET, Queue, SimulatedS3, policy_of
 from tests.proof.kubernetes import Program, SimulatedKubernetes
 from tests.proof.kubernetes_client import SimulatedClient
 from tests.proof.ledger import Ledger
@@ -46,7 +49,15 @@ from tests.proof.table import FakeTable
 from tests.proof.wire import Vendor, Wire
 
 ADA = Caller("acme", "ada", frozenset({Role.MEMBER}))
-TIMEOUTS = {"api": 29.0, "outbox": 60.0, "state_changes": 60.0, "sync": 75.0, "recount": 300.0}
+TIMEOUTS = {
+    "api": 29.0,
+    "outbox": 60.0,
+    "state_changes": 60.0,
+    "sync": 75.0,
+    "recount": 300.0,
+    "uploads": 60.0,
+    "upload_status": 60.0,
+}
 PATIENCE = 1800.0  # simulated seconds within which everything is to have come right
 
 Handler = Callable[[dict[str, Any], Any], Any]
@@ -60,7 +71,10 @@ class World:
         self.wire = Wire(self.scheduler)
         self.table = FakeTable(self.scheduler.clock, index_lag=timedelta(seconds=0.2))
         self.cluster = SimulatedKubernetes(self.scheduler, {NAMESPACE})
-        self.bus = Bus()
+        self.uploads = self._queue("uploads", uploads, "Uploads")
+        self.upload_changes = self._queue("upload_status", upload_status, "UploadStatus")
+        self.s3 = SimulatedS3(self.scheduler, self.uploads.send)
+        self.bus = Bus(self._told)
         self.clocks: defaultdict[str, float] = defaultdict(float)
         self.disorder: Random | None = None
         self.by_hand: set[str] = set()
@@ -104,6 +118,10 @@ class World:
             return True
 
         return bool(self.call(ask))
+
+    def upload(self, name: str, content: str) -> None:
+        """Somebody puts a file into a tenant's folder."""
+        self.s3.put_object(BUCKET, f"submissions/{ADA.tenant}/{name}", content.encode())
 
     def call(self, ask: Callable[[Container], Any], function: str = "api") -> Any:
         """Ask a function and wait for its answer; None when there is none in time, or an error."""
@@ -169,7 +187,8 @@ class World:
     def is_at_rest(self) -> bool:
         jobs = self.jobs().values()
         settled = all(job.is_terminal and not job.is_deleted for job in jobs)
-        return settled and not self.scheduler.workers and self.stream.is_through and not self.strays()
+        told = self.stream.is_through and self.uploads.is_through and self.upload_changes.is_through
+        return settled and not self.scheduler.workers and told and not self.strays()
 
     # ---- what there is
 
@@ -214,6 +233,7 @@ class World:
                 dynamo, options, clock=parts.clock, sleep=parts.sleep, random=Random(f"{number}")
             ),
             clusters=lambda _: cluster,
+            objects=S3Objects(lambda: self.wire.client("s3", self.s3)),
             kick=self._kick,
             state_changes=StateChanges(EventBridge("trainyard", events)),
             repair_bus=EventBridge("trainyard", events).repairs,
@@ -236,6 +256,17 @@ class World:
         self.ledger.process_of[worker] = container
         self.scheduler.after(TIMEOUTS[function], lambda: self.scheduler.kill(worker))
         return worker
+
+    def _queue(self, function: str, handler: Handler, logical_name: str) -> Queue:
+        def call(event: dict[str, Any], then: Callable[[Worker], None]) -> None:
+            self.invoke(function, handler, event, then)
+
+        return Queue(self.scheduler, policy_of(logical_name), call)
+
+    def _told(self, detail: Mapping[str, Any]) -> None:
+        """The bus's rule for jobs that came as files."""
+        if str(detail["source"]).startswith("s3://"):
+            self.upload_changes.send({"detail": detail})
 
     def _kick(self) -> None:
         vendor = Vendor("lambda", lambda trouble: FunctionUnavailable(str(trouble)), lambda do: (do(), do()))
@@ -261,7 +292,8 @@ class World:
 class Bus:
     """botocore's client of EventBridge: `told` is what it took. It refuses as many entries as is wanted."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_change: Callable[[Mapping[str, Any]], None]) -> None:
+        self._on_change = on_change
         self.told: list[Mapping[str, Any]] = []  # the details of state changes, in order
         self.repairs: list[Mapping[str, Any]] = []
         self.refuses = 0
@@ -273,9 +305,13 @@ class Bus:
                 self.refuses -= 1
                 answers.append({"ErrorCode": "ThrottlingException"})
             else:
-                kind = self.told if entry["DetailType"] == DETAIL_TYPE else self.repairs
-                kind.append(json.loads(entry["Detail"]))
-                answers.append({"EventId": str(len(kind))})
+                detail = json.loads(entry["Detail"])
+                if entry["DetailType"] == DETAIL_TYPE:
+                    self.told.append(detail)
+                    self._on_change(detail)
+                else:
+                    self.repairs.append(detail)
+                answers.append({"EventId": str(len(self.told))})
         return {"Entries": answers}
 
 
