@@ -19,6 +19,7 @@ from chalicelib.domain.job import Job
 from chalicelib.domain.observed import Workload
 from chalicelib.domain.pools import Pool
 from chalicelib.errors import (
+    ClusterForbids,
     ClusterRejected,
     ClusterUnavailable,
     LeaseLost,
@@ -76,6 +77,7 @@ class Sync:
         self._watches: dict[str, Watch] = {}
         self._changed: defaultdict[str, set[str]] = defaultdict(set)  # pool → jobs that were told of
         self._leading = Leading(store, LEASE, pace.holder, pace.lease, clock)
+        self._down: set[str] = set()  # pools that are not waited for until their watches get through
         self._is_following = False
 
     def run(self, seconds_left: Callable[[], float], *, whole: bool = False, patient: bool = True) -> int:
@@ -106,6 +108,7 @@ class Sync:
             records[job.spec.pool][job.id] = job
         if not records and not whole:
             return False
+        self._down = set()
         for pool_id in {*self._pools, *records}:
             if not self._leading.renew():
                 return False  # a cluster kept us waiting for so long that somebody took over
@@ -113,6 +116,8 @@ class Sync:
                 self._look_at(pool_id, records[pool_id])
             except (ClusterUnavailable, ClusterRejected) as error:
                 log.warning("pool %s: %s", pool_id, error)
+                if pool_id in self._watches and not isinstance(error, ClusterRejected | ClusterForbids):
+                    self._down.add(pool_id)
                 self._tell(records[pool_id].values(), error)
         return any(records.values())
 
@@ -120,11 +125,10 @@ class Sync:
         """Settle every unsettled record by what was last seen of it: what nobody submitted, what could not be
         done before, what only time decides. False when there is none."""
         records = list(self._store.unsettled())
-        down: set[str] = set()
         for job in records:
             if not self._leading.goes_on():
                 raise LeaseLost("it ran out while records were settled")
-            self._settle_seen(job, job.id, job.spec.pool, down)
+            self._settle_seen(job, job.id, job.spec.pool)
         return bool(records)
 
     def _reign(self, seconds_left: Callable[[], float], whole: bool) -> int:
@@ -178,7 +182,9 @@ class Sync:
 
     def _of_pool(self, pool_id: str, follow: Follow, seconds: float) -> Iterator[Learn]:
         for learn in follow(seconds):
+            self._down.discard(pool_id)
             yield partial(self._learn, pool_id, learn)
+        self._down.discard(pool_id)
 
     def _learn(self, pool_id: str, learn: Learn) -> Set[str]:
         changed = learn()
@@ -198,24 +204,23 @@ class Sync:
             except Exception:
                 log.exception("news that cannot be read")
         changed, self._changed = self._changed, defaultdict(set)
-        down: set[str] = set()
         for pool_id, job_ids in changed.items():
             for job_id, job in self._read(sorted(job_ids)).items():
-                self._settle_seen(job, job_id, pool_id, down)
+                self._settle_seen(job, job_id, pool_id)
 
-    def _settle_seen(self, job: Job | None, job_id: str, pool_id: str, down: set[str]) -> None:
+    def _settle_seen(self, job: Job | None, job_id: str, pool_id: str) -> None:
         watch = self._watches.get(pool_id)
         seen = watch.workload(job_id) if watch else None
         if job is None and seen is None:
             return
         if job is None or is_to_be_submitted(job) or _may_be_believed(job, seen):
-            self._settle(job, seen, pool_id, down)
+            self._settle(job, seen, pool_id)
         else:
-            self._look_up(job, down)
+            self._look_up(job)
 
-    def _look_up(self, job: Job, down: set[str]) -> None:
+    def _look_up(self, job: Job) -> None:
         with self._trouble_is_its_own(job.id):
-            self._reconciler.look_up(job.id, down)
+            self._reconciler.look_up(job.id, self._down)
 
     def _is_late(self, seconds_left: Callable[[], float]) -> bool:
         return seconds_left() < LAST_SECONDS
@@ -234,11 +239,10 @@ class Sync:
         seen = {workload.job_id: workload for workload in watch.workloads()}
         over = self._over.get(pool_id, frozenset())
         strangers = self._read([job_id for job_id in seen if job_id not in records and job_id not in over])
-        down: set[str] = set()
         quiet = {
             job_id
             for job_id, job in {**strangers, **records}.items()
-            if self._settle(job, seen.get(job_id), pool_id, down)
+            if self._settle(job, seen.get(job_id), pool_id)
         }
         self._over[pool_id] = (over & seen.keys()) | {
             job_id for job_id in quiet & strangers.keys() if (job := strangers[job_id]) and job.is_terminal
@@ -260,12 +264,13 @@ class Sync:
                 with suppress(StaleRecord):
                     self._reconciler.note(job, error)
 
-    def _settle(self, job: Job | None, observed: Workload | None, pool_id: str, down: set[str]) -> bool:
+    def _settle(self, job: Job | None, observed: Workload | None, pool_id: str) -> bool:
         """Settle one job; True when there was nothing to do."""
         name = job.id if job else observed.job_id if observed else "?"
         with self._trouble_is_its_own(name):
             if job is not None and is_to_be_submitted(job):
-                self._reconciler.work_off(job.id, down)  # it reads the record again, right before it creates
+                # It reads the record again, right before it creates.
+                self._reconciler.work_off(job.id, self._down)
                 return False
             return self._reconciler.settle(job, observed, pool_id).action == Nothing()
         return False

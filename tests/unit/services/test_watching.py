@@ -94,6 +94,26 @@ def test_a_record_that_the_outbox_could_not_carry_out_is_tried_again_while_the_r
     assert yard.cluster.calls["workloads"] == 1
 
 
+def test_a_cluster_that_does_not_answer_is_waited_for_once_and_then_when_its_watch_gets_through(
+    yard: Yard,
+) -> None:
+    """Each wait keeps the other clusters' news waiting."""
+    job_id = yard.submit()
+
+    def down() -> None:
+        raise ClusterUnavailable("no answer")
+
+    def come_back() -> None:
+        tries.append(yard.cluster.calls["submit"])
+        yard.cluster.before.clear()
+
+    tries: list[int] = []
+    yard.cluster.before = {"submit": down, "watch": both(at_turn(12, come_back), down)}
+    yard.sync.run(yard.seconds(60))
+    assert tries == [1], "in as many sweeps as there were until then"
+    assert yard.says(job_id) == ("pending", "Submitted")
+
+
 def test_a_job_that_is_deleted_behind_our_back_fails_at_once(yard: Yard) -> None:
     job_id = yard.run()
     yard.cluster.before["watch"] = at_turn(2, lambda: yard.cluster.jobs.pop(job_id))
