@@ -48,6 +48,7 @@ class ClusterSetup:
         self._clock = clock
         self._apis: dict[str, Api] = {}
         self._known: dict[tuple[str, str], float] = {}  # (cluster, namespace) → until when we believe it
+        self._owed: set[tuple[str, str]] = set()  # (cluster, namespace) that is yet to be created
         self._resting: dict[str, float] = {}  # cluster → until when we leave it alone
         self._without_classes = {pool.cluster for pool in settings.pools.values()}
 
@@ -59,14 +60,17 @@ class ClusterSetup:
                 self._without_classes.discard(cluster)
 
     def ensure_namespaces(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Create the namespace of every job in these stream records, unless it was there a moment ago."""
+        """Create the namespace of every job in these stream records, unless it was there a moment ago; and
+        those that could not be created before: no record may come that asks for them again."""
         self.ensure_priority_classes()
-        for cluster, namespace, is_missing in sorted(self._wanted(records)):
-            if not is_missing and self._clock() < self._known.get((cluster, namespace), 0.0):
-                continue
+        for cluster, namespace, is_missing in self._wanted(records):
+            if is_missing or self._clock() >= self._known.get((cluster, namespace), 0.0):
+                self._owed.add((cluster, namespace))
+        for cluster, namespace in sorted(self._owed):
             body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
             if self._created(cluster, "/api/v1/namespaces", body):
                 self._known[cluster, namespace] = self._clock() + KNOWN_SECONDS
+                self._owed.discard((cluster, namespace))
 
     def _wanted(self, records: Iterable[Mapping[str, Any]]) -> set[tuple[str, str, bool]]:
         wanted = set()

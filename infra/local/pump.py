@@ -67,7 +67,8 @@ class Function:
 class Pump:
     """The stream's side: every shard of the table's stream to one function.
 
-    `prepare` sees each batch first; `kick` is called when the stream has lost records.
+    `prepare` sees each batch first, and is called now and then without one; `kick` is called when the stream
+    has lost records.
     """
 
     def __init__(
@@ -122,6 +123,7 @@ class Pump:
     def _turn(self) -> bool:
         """One step of every shard; whether any had something to do."""
         try:
+            self._prepare([])  # what could not be done for the batches before
             if time.monotonic() > self._discover_at:
                 self.discover()
             worked = [self._step(shard) for shard in self._shards.values() if not shard.is_over]

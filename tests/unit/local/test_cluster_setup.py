@@ -124,8 +124,8 @@ def test_a_clusters_trouble_is_not_the_pumps_and_is_left_alone_for_a_while(
     assert world.clusters["away"].namespaces == ["training"]
     world.home.trouble = None
     world.now += REST_SECONDS + 1
-    world.setup.ensure_namespaces([record("acme")])
-    assert world.home.namespaces == ["trainyard-acme"]
+    world.setup.ensure_namespaces([])
+    assert world.home.namespaces == ["trainyard-acme", "trainyard-umbrella"], "though no record asks again"
 
 
 def test_priority_classes_come_first_and_once(world: World) -> None:
