@@ -10,9 +10,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from chalicelib.bootstrap import Container
 from chalicelib.domain.job import Job
 from chalicelib.domain.states import TRANSITIONS, Status
-from chalicelib.store.items import from_item
+from chalicelib.store.items import from_item, to_time
 from tests.proof.scheduler import Scheduler, Worker
 from tests.proof.table import FakeTable, Write
 
@@ -26,9 +27,9 @@ class Ledger:
     def __init__(self, scheduler: Scheduler, table: FakeTable) -> None:
         self.breaches: list[str] = []
         self.history: defaultdict[str, list[Job]] = defaultdict(list)
-        self.process_of: dict[Worker, object] = {}
+        self.process_of: dict[Worker, Container] = {}
         self._scheduler = scheduler
-        self._leader: object = None
+        self._leader: Container | None = None
         table.listeners.append(self._written)
 
     def moves(self, job_id: str) -> list[Job]:
@@ -58,6 +59,8 @@ class Ledger:
         process = self.process_of[worker]
         if write.key[1] == "LEASE":
             if (write.before or {}).get("fence") != (write.after or {}).get("fence"):
+                if write.before and write.before["held_until"]["S"] > to_time(process.clock()):
+                    self.breaches.append(f"the lease was taken while {write.before['holder']['S']} held it")
                 self._leader = process
         elif process is not self._leader:
             self.breaches.append(f"{write.key} was written by a sync whose lease another had taken")

@@ -170,6 +170,7 @@ class Disorder(RuleBasedStateMachine):
     @rule(function=st.sampled_from(FUNCTIONS), seconds=st.sampled_from([-25.0, -3.0, 0.0, 3.0, 25.0]))
     def a_clock_is_wrong(self, function: str, seconds: float) -> None:
         self.world.clocks[function] = seconds
+        self.world.cool_down(function)
 
     @rule(seed=st.none() | st.integers(0, 9))
     def watches_tell_in_disorder(self, seed: int | None) -> None:

@@ -53,7 +53,7 @@ Handler = Callable[[dict[str, Any], Any], Any]
 
 
 class World:
-    """`clocks` says by how many seconds each function's clock is wrong."""
+    """`clocks` says by how many seconds the clocks of each function's next processes are wrong."""
 
     def __init__(self) -> None:
         self.scheduler = Scheduler()
@@ -152,10 +152,16 @@ class World:
         job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "labels": labelled}}
         self.cluster.create("jobs", NAMESPACE, {**job, "spec": {"template": template}})
 
+    def cool_down(self, function: str) -> None:
+        """The function's next call meets a new process."""
+        self._warm[function].clear()
+
     def heal(self) -> None:
         """From now on nothing goes wrong."""
         self.wire.plans.clear()
         self.clocks.clear()
+        for function in TIMEOUTS:
+            self.cool_down(function)
         self.disorder, self.bus.refuses = None, 0
         self.cluster.namespaces = {NAMESPACE}
 
@@ -201,7 +207,8 @@ class World:
         self._containers += 1
         number = self._containers
         parts = Container(_settings())
-        parts.clock = lambda: self.scheduler.now + timedelta(seconds=self.clocks[function])
+        wrong = timedelta(seconds=self.clocks[function])
+        parts.clock = lambda: self.scheduler.now + wrong
         vars(parts).update(sleep=self.scheduler.sleep)
         parts.new_job_id = self._new_job_id
         options = StoreOptions(table="jobs", counter_shards=parts.settings.counter_shards)
