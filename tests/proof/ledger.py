@@ -58,10 +58,12 @@ class Ledger:
             return
         process = self.process_of[worker]
         if write.key[1] == "LEASE":
-            if (write.before or {}).get("fence") != (write.after or {}).get("fence"):
-                if write.before and write.before["held_until"]["S"] > to_time(process.clock()):
-                    self.breaches.append(f"the lease was taken while {write.before['holder']['S']} held it")
+            before, after = write.before or {}, write.after or {}
+            if before.get("fence") != after.get("fence"):
                 self._leader = process
+            is_others = before and before["holder"] != after.get("holder")
+            if is_others and before["held_until"]["S"] > to_time(process.clock()):
+                self.breaches.append(f"the lease was taken while {before['holder']['S']} held it")
         elif process is not self._leader:
             self.breaches.append(f"{write.key} was written by a sync whose lease another had taken")
 
