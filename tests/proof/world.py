@@ -6,7 +6,6 @@ simulated begins where its clients' requests leave the process, and every one of
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -37,6 +36,7 @@ from chalicelib.triggers.stream import outbox, state_changes
 from infra.local.kubernetes.selection import label_test
 from tests.builders import NAMESPACE, POOL
 from tests.fake_watch import Wire as OneThread
+from tests.proof.aws import Bus, Context
 from tests.proof.kubernetes import Program, SimulatedKubernetes
 from tests.proof.kubernetes_client import SimulatedClient
 from tests.proof.ledger import Ledger
@@ -262,36 +262,6 @@ class World:
         return (
             f"job-{ULID.from_bytes(milliseconds.to_bytes(6, 'big') + self._jobs.to_bytes(10, 'big'))}".lower()
         )
-
-
-class Bus:
-    """botocore's client of EventBridge: `told` is what it took. It refuses as many entries as is wanted."""
-
-    def __init__(self) -> None:
-        self.told: list[Mapping[str, Any]] = []  # the details, in order
-        self.refuses = 0
-
-    def put_events(self, Entries: list[Mapping[str, Any]]) -> Mapping[str, Any]:
-        answers: list[dict[str, str]] = []
-        for entry in Entries:
-            if self.refuses:
-                self.refuses -= 1
-                answers.append({"ErrorCode": "ThrottlingException"})
-            else:
-                self.told.append(json.loads(entry["Detail"]))
-                answers.append({"EventId": str(len(self.told))})
-        return {"Entries": answers}
-
-
-class Context:
-    """Lambda's, on the simulated clock."""
-
-    def __init__(self, scheduler: Scheduler, seconds: float) -> None:
-        self._scheduler = scheduler
-        self._until = scheduler.now + timedelta(seconds=seconds)
-
-    def get_remaining_time_in_millis(self) -> int:
-        return int((self._until - self._scheduler.now).total_seconds() * 1000)
 
 
 @cache
