@@ -50,8 +50,9 @@ class Disorder(RuleBasedStateMachine):
 
     # ---- people
 
-    @initialize(seconds=moments)
-    def begin(self, seconds: float) -> None:
+    @initialize(seconds=moments, latency=st.sampled_from([0.0, 0.03, 0.4]))
+    def begin(self, seconds: float, latency: float) -> None:
+        self.world.wire.latency = latency
         self.submit(Program(200.0), 0, 1, seconds)
 
     @rule(program=programs, max_retries=st.integers(0, 1), nodes=st.integers(1, 2), seconds=moments)
