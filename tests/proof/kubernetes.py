@@ -94,8 +94,9 @@ class SimulatedKubernetes:
         return deepcopy(self.objects[key])
 
     def each(self, plural: str, namespace: str = "", test: Test = lambda _: True) -> list[Obj]:
+        """Not copies: only to be read."""
         keys = sorted(key for key in self.objects if key[0] == plural and namespace in ("", key[1]))
-        return [deepcopy(self.objects[key]) for key in keys if test(self.objects[key])]
+        return [self.objects[key] for key in keys if test(self.objects[key])]
 
     def create(self, plural: str, namespace: str, body: Mapping[str, Any]) -> Obj:
         obj = deepcopy(dict(body))
@@ -112,7 +113,7 @@ class SimulatedKubernetes:
             if self.made[metadata["name"]] > 1 and (by := self.scheduler.running) and by.stood_still:
                 self.made_late[metadata["name"]] += 1
         self._write("ADDED", key, obj)
-        return deepcopy(obj)
+        return self.get(key)
 
     def merge(self, key: Key, body: Mapping[str, Any]) -> None:
         obj = self.get(key)
@@ -140,7 +141,7 @@ class SimulatedKubernetes:
         for change in self._history:
             told = (plural, namespace or change.key[1])
             if change.version > since and change.key[:2] == told and test(change.obj):
-                yield {"type": change.type, "object": deepcopy(change.obj)}
+                yield {"type": change.type, "object": change.obj}
         metadata = {"resourceVersion": str(self.version)}
         yield {"type": "BOOKMARK", "object": {"metadata": metadata}}
 
@@ -190,7 +191,7 @@ class SimulatedKubernetes:
             if pod["metadata"]["name"] in plan.release:
                 self._release(pod)
         if plan.status != job["status"]:
-            self._write("MODIFIED", _key(job, "jobs"), job | {"status": plan.status})
+            self._write("MODIFIED", _key(job, "jobs"), deepcopy(job) | {"status": plan.status})
         for kind in ("Complete", "Failed"):
             if condition(job | {"status": plan.status}, kind):
                 self.outcomes.setdefault(name, kind)
@@ -279,10 +280,11 @@ class SimulatedKubernetes:
 
     def _write(self, change: str, key: Key, obj: Obj) -> None:
         self.version += 1
-        obj["metadata"]["resourceVersion"] = str(self.version)
+        written = deepcopy(obj)
+        written["metadata"]["resourceVersion"] = str(self.version)
         if change != "DELETED":
-            self.objects[key] = deepcopy(obj)
-        self._history.append(Change(self.version, change, key, deepcopy(obj)))
+            self.objects[key] = written
+        self._history.append(Change(self.version, change, key, written))
         if key[0] != "events" and not self._is_due:
             self._is_due = True
             self.scheduler.after(CONTROLLERS, self._controllers)

@@ -11,10 +11,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from chalicelib.bootstrap import Container
 from chalicelib.domain.job import Job
 from chalicelib.domain.states import TRANSITIONS, Status
 from chalicelib.domain.uploads import Place
-from chalicelib.store.items import from_item
+from chalicelib.store.items import from_item, to_time
 from tests.proof.bucket import BUCKET
 from tests.proof.scheduler import Scheduler, Worker
 from tests.proof.table import FakeTable, Write
@@ -29,9 +30,9 @@ class Ledger:
     def __init__(self, scheduler: Scheduler, table: FakeTable) -> None:
         self.breaches: list[str] = []
         self.history: defaultdict[str, list[Job]] = defaultdict(list)
-        self.process_of: dict[Worker, object] = {}
+        self.process_of: dict[Worker, Container] = {}
         self._scheduler = scheduler
-        self._leader: object = None
+        self._leader: Container | None = None
         table.listeners.append(self._written)
 
     def moves(self, job_id: str) -> list[Job]:
@@ -60,8 +61,12 @@ class Ledger:
             return
         process = self.process_of[worker]
         if write.key[1] == "LEASE":
-            if (write.before or {}).get("fence") != (write.after or {}).get("fence"):
+            before, after = write.before or {}, write.after or {}
+            if before.get("fence") != after.get("fence"):
                 self._leader = process
+            is_others = before and before["holder"] != after.get("holder")
+            if is_others and before["held_until"]["S"] > to_time(process.clock()):
+                self.breaches.append(f"the lease was taken while {before['holder']['S']} held it")
         elif process is not self._leader:
             self.breaches.append(f"{write.key} was written by a sync whose lease another had taken")
 

@@ -114,7 +114,7 @@ def run_while_a_sync_sleeps_through_its_lease(world: World) -> None:
 def stop_while_a_submission_stands_still(world: World) -> None:
     """The outbox stands still right before it creates the Job; the sync creates it meanwhile; the job is
     stopped for good before the outbox goes on."""
-    world.wire.plans.append(frozen("outbox", 1, 15.0))
+    world.wire.plans.append(frozen("outbox", 1, 25.0))
     job_id = submitted(world, ENDLESS).id
     world.scheduler.run(1.0)
     world.start_sync(kick=True)

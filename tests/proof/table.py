@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -53,12 +52,12 @@ class FakeTable:
 
     def get_item(self, **request: Any) -> Mapping[str, Any]:
         item = self.items.get(_key(request["Key"]))
-        return {} if item is None else {"Item": deepcopy(item)}
+        return {} if item is None else {"Item": dict(item)}
 
     def batch_get_item(self, **request: Any) -> Mapping[str, Any]:
         ((name, wanted),) = request["RequestItems"].items()
         found = [self.items[key] for one in wanted["Keys"] if (key := _key(one)) in self.items]
-        return {"Responses": {name: deepcopy(found)}, "UnprocessedKeys": {}}
+        return {"Responses": {name: list(map(dict, found))}, "UnprocessedKeys": {}}
 
     def put_item(self, **request: Any) -> Mapping[str, Any]:
         self._single("Put", request)
@@ -70,7 +69,7 @@ class FakeTable:
 
     def update_item(self, **request: Any) -> Mapping[str, Any]:
         self._single("Update", request)
-        return {"Attributes": deepcopy(self.items[_key(request["Key"])])}
+        return {"Attributes": dict(self.items[_key(request["Key"])])}
 
     def transact_write_items(self, **request: Any) -> Mapping[str, Any]:
         token, actions = request["ClientRequestToken"], request["TransactItems"]
@@ -85,7 +84,7 @@ class FakeTable:
             raise cancelled(*reasons)
         for kind, one in parts:
             self._carry_out(kind, one)
-        self._tokens[token] = self.clock(), deepcopy(actions)
+        self._tokens[token] = self.clock(), actions
         return {}
 
     def query(self, **request: Any) -> Mapping[str, Any]:
@@ -153,7 +152,7 @@ class FakeTable:
         key = _key(request.get("Key") or request["Item"])
         before, after = self.items.get(key), None
         if kind == "Put":
-            after = deepcopy(dict(request["Item"]))
+            after = dict(request["Item"])
         elif kind == "Update":
             about = request.get("ExpressionAttributeValues", {}), request.get("ExpressionAttributeNames", {})
             after = changed(before or request["Key"], request["UpdateExpression"], *about)
@@ -186,11 +185,11 @@ class FakeTable:
 
     def _shown(self, item: dict[str, Any], request: Mapping[str, Any]) -> dict[str, Any]:
         if "ProjectionExpression" not in request:
-            return deepcopy(item)
+            return dict(item)
         names = request.get("ExpressionAttributeNames", {})
         asked = [word.strip() for word in request["ProjectionExpression"].split(",")]
         wanted = {names.get(word, word) for word in asked}
-        return {name: deepcopy(value) for name, value in item.items() if name in wanted}
+        return {name: value for name, value in item.items() if name in wanted}
 
 
 def _key(attributes: Mapping[str, Any]) -> Key:

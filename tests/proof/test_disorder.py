@@ -52,8 +52,9 @@ class Disorder(RuleBasedStateMachine):
 
     # ---- people
 
-    @initialize(seconds=moments)
-    def begin(self, seconds: float) -> None:
+    @initialize(seconds=moments, latency=st.sampled_from([0.0, 0.03, 0.4]))
+    def begin(self, seconds: float, latency: float) -> None:
+        self.world.wire.latency = latency
         self.submit(Program(200.0), 0, 1, seconds)
 
     @rule(program=programs, max_retries=st.integers(0, 1), nodes=st.integers(1, 2), seconds=moments)
@@ -182,6 +183,7 @@ class Disorder(RuleBasedStateMachine):
     @rule(function=st.sampled_from(FUNCTIONS), seconds=st.sampled_from([-25.0, -3.0, 0.0, 3.0, 25.0]))
     def a_clock_is_wrong(self, function: str, seconds: float) -> None:
         self.world.clocks[function] = seconds
+        self.world.cool_down(function)
 
     @rule(seed=st.none() | st.integers(0, 9))
     def watches_tell_in_disorder(self, seed: int | None) -> None:

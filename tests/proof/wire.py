@@ -72,6 +72,7 @@ class Wire:
         self.effects: list[Call] = []
         self.met: Counter[tuple[str, Trouble]] = Counter()
         self.plans: list[Plan] = []
+        self.latency = 0.0  # seconds that each call takes, in which others have their turn
         self._scheduler = scheduler
 
     def carry(self, vendor: Vendor, what: str, is_effect: bool, do: Callable[[], Any]) -> Any:
@@ -79,6 +80,8 @@ class Wire:
         assert worker is not None, "only workers make calls"
         if worker.dead:
             raise Killed
+        if self.latency:
+            self._scheduler.sleep(self.latency)
         call = Call(worker.name, vendor.service, what, len(self.effects) + 1 if is_effect else 0)
         if is_effect:
             self.effects.append(call)

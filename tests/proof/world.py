@@ -6,7 +6,6 @@ simulated begins where its clients' requests leave the process, and every one of
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -18,7 +17,7 @@ from typing import Any
 from ulid import ULID
 
 from chalicelib import bootstrap
-from chalicelib.aws import DETAIL_TYPE, KICK, EventBridge
+from chalicelib.aws import KICK, EventBridge
 from chalicelib.bootstrap import Container
 from chalicelib.cluster.api import KubernetesApi
 from chalicelib.cluster.kubernetes import KubernetesCluster
@@ -39,6 +38,7 @@ from chalicelib.triggers.uploads import upload_status, uploads
 from infra.local.kubernetes.selection import label_test
 from tests.builders import NAMESPACE, POOL
 from tests.fake_watch import Wire as OneThread
+from tests.proof.aws import Bus, Context
 from tests.proof.bucket import BUCKET, Queue, SimulatedS3, policy_of
 from tests.proof.kubernetes import Program, SimulatedKubernetes
 from tests.proof.kubernetes_client import SimulatedClient
@@ -64,7 +64,7 @@ Handler = Callable[[dict[str, Any], Any], Any]
 
 
 class World:
-    """`clocks` says by how many seconds each function's clock is wrong."""
+    """`clocks` says by how many seconds the clocks of each function's next processes are wrong."""
 
     def __init__(self) -> None:
         self.scheduler = Scheduler()
@@ -170,10 +170,16 @@ class World:
         job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "labels": labelled}}
         self.cluster.create("jobs", NAMESPACE, {**job, "spec": {"template": template}})
 
+    def cool_down(self, function: str) -> None:
+        """The function's next call meets a new process."""
+        self._warm[function].clear()
+
     def heal(self) -> None:
         """From now on nothing goes wrong."""
         self.wire.plans.clear()
         self.clocks.clear()
+        for function in TIMEOUTS:
+            self.cool_down(function)
         self.disorder, self.bus.refuses = None, 0
         self.cluster.namespaces = {NAMESPACE}
 
@@ -220,7 +226,8 @@ class World:
         self._containers += 1
         number = self._containers
         parts = Container(_settings())
-        parts.clock = lambda: self.scheduler.now + timedelta(seconds=self.clocks[function])
+        wrong = timedelta(seconds=self.clocks[function])
+        parts.clock = lambda: self.scheduler.now + wrong
         vars(parts).update(sleep=self.scheduler.sleep)
         parts.new_job_id = self._new_job_id
         options = StoreOptions(table="jobs", counter_shards=parts.settings.counter_shards)
@@ -287,43 +294,6 @@ class World:
         return (
             f"job-{ULID.from_bytes(milliseconds.to_bytes(6, 'big') + self._jobs.to_bytes(10, 'big'))}".lower()
         )
-
-
-class Bus:
-    """botocore's client of EventBridge: `told` is what it took. It refuses as many entries as is wanted."""
-
-    def __init__(self, on_change: Callable[[Mapping[str, Any]], None]) -> None:
-        self._on_change = on_change
-        self.told: list[Mapping[str, Any]] = []  # the details of state changes, in order
-        self.repairs: list[Mapping[str, Any]] = []
-        self.refuses = 0
-
-    def put_events(self, Entries: list[Mapping[str, Any]]) -> Mapping[str, Any]:
-        answers: list[dict[str, str]] = []
-        for entry in Entries:
-            if self.refuses:
-                self.refuses -= 1
-                answers.append({"ErrorCode": "ThrottlingException"})
-            else:
-                detail = json.loads(entry["Detail"])
-                if entry["DetailType"] == DETAIL_TYPE:
-                    self.told.append(detail)
-                    self._on_change(detail)
-                else:
-                    self.repairs.append(detail)
-                answers.append({"EventId": str(len(self.told))})
-        return {"Entries": answers}
-
-
-class Context:
-    """Lambda's, on the simulated clock."""
-
-    def __init__(self, scheduler: Scheduler, seconds: float) -> None:
-        self._scheduler = scheduler
-        self._until = scheduler.now + timedelta(seconds=seconds)
-
-    def get_remaining_time_in_millis(self) -> int:
-        return int((self._until - self._scheduler.now).total_seconds() * 1000)
 
 
 @cache

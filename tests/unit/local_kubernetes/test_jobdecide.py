@@ -123,6 +123,11 @@ def test_a_finished_job_is_removed_when_its_time_is_over() -> None:
     assert decide(job(done, ttlSecondsAfterFinished=60), [], NOW, 10).remove
 
 
+def test_a_condition_has_the_time_at_which_it_was_decided() -> None:
+    status = decide(job(), [pod("a", "Succeeded")], NOW, 10).status
+    assert {c["lastTransitionTime"] for c in status["conditions"]} == {stamp(NOW)}
+
+
 @pytest.mark.parametrize(
     ("rule", "code", "action"),
     [
