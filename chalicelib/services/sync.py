@@ -15,7 +15,7 @@ from datetime import timedelta
 from functools import partial
 
 from chalicelib.domain.decide import Nothing
-from chalicelib.domain.job import Job
+from chalicelib.domain.job import Job, Reason
 from chalicelib.domain.observed import Workload
 from chalicelib.domain.pools import Pool
 from chalicelib.errors import (
@@ -39,6 +39,7 @@ LEASE = "sync"
 LAST_SECONDS = 8.0  # that a run leaves of its time: to finish what it does, and for its threads to end
 HAND_OVER = timedelta(seconds=0.25)  # how often a successor asks for the lease
 ENDED = ("Succeeded", "Failed")  # phases of a pod that has nothing more to tell
+OUTBOX_FIRST = timedelta(seconds=3)  # for a record that nobody has tried: two at once do the work twice
 LINGER = timedelta(seconds=5)  # after the last job is settled: what happened to it is told a little later
 
 
@@ -269,8 +270,9 @@ class Sync:
         name = job.id if job else observed.job_id if observed else "?"
         with self._trouble_is_its_own(name):
             if job is not None and is_to_be_submitted(job):
-                # It reads the record again, right before it creates.
-                self._reconciler.work_off(job.id, self._down)
+                if job.reason != Reason.ACCEPTED or self._clock() - job.updated_at >= OUTBOX_FIRST:
+                    # It reads the record again, right before it creates.
+                    self._reconciler.work_off(job.id, self._down)
                 return False
             return self._reconciler.settle(job, observed, pool_id).action == Nothing()
         return False

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from chalicelib.services.sync import LAST_SECONDS
 from infra.local import filters
 
 REPO = Path(__file__).parents[2]
@@ -82,6 +83,15 @@ def test_cloudformation_understands_the_template(package: Path) -> None:
 
 def test_cloudformation_understands_the_sample_rule_for_state_changes() -> None:
     lint(REPO / "docs" / "events" / "slack-rule.yaml")
+
+
+def test_the_sync_function_is_started_once_a_minute_and_lives_until_its_successor_leads(
+    resources: Mapping[str, Any],
+) -> None:
+    sync = resources["Sync"]["Properties"]
+    (rule,) = sync["Events"].values()
+    assert rule["Properties"]["Schedule"] == "rate(1 minute)"
+    assert sync["Timeout"] - LAST_SECONDS > 60
 
 
 def test_what_ships_is_the_app_and_nothing_of_the_embedded_stack(package: Path) -> None:
@@ -185,12 +195,14 @@ QUEUES = [
 
 @pytest.mark.parametrize(("queue", "function", "rule"), QUEUES, ids=[queue for queue, _, _ in QUEUES])
 def test_what_fails_comes_again_later_and_ends_among_the_dead_letters(
-    resources: Mapping[str, Any], queue: str, function: str, rule: str
+    package: Path, resources: Mapping[str, Any], queue: str, function: str, rule: str
 ) -> None:
+    retry = yaml.safe_load((package / "sam.yaml").read_text())["Parameters"]["QueueRetrySeconds"]
     letters = arn(queue.replace("Queue", "DeadLetters"))
     properties = resources[queue]["Properties"]
     assert properties["RedrivePolicy"] == {"deadLetterTargetArn": letters, "maxReceiveCount": 10}
-    assert properties["VisibilityTimeout"] > resources[function]["Properties"]["Timeout"]
+    assert properties["VisibilityTimeout"] == {"Ref": "QueueRetrySeconds"}
+    assert retry["Default"] > resources[function]["Properties"]["Timeout"]
     (target,) = resources[rule]["Properties"]["Targets"]
     assert (target["Arn"], target["DeadLetterConfig"]) == (arn(queue), {"Arn": letters})
     ((_, source),) = resources[function]["Properties"]["Events"].items()

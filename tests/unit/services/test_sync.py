@@ -10,7 +10,7 @@ from chalicelib.domain.decide import SUBMISSION_LASTS
 from chalicelib.domain.observed import Outcome
 from chalicelib.errors import ClusterUnavailable, JobFinished
 from chalicelib.services.reconcile import Reconciler
-from chalicelib.services.sync import LEASE, Sync
+from chalicelib.services.sync import LEASE, OUTBOX_FIRST, Sync
 from tests.builders import ended_pod, later, running_pod
 from tests.unit.services.conftest import ADA, MANIFEST, Yard
 
@@ -51,6 +51,9 @@ def test_a_job_deleted_behind_our_back_fails(yard: Yard) -> None:
 
 def test_a_record_that_the_stream_forgot_is_submitted(yard: Yard) -> None:
     job_id = yard.submit()
+    yard.sync.look()
+    assert yard.cluster.created == [], "the outbox comes first"
+    yard.clock.move(OUTBOX_FIRST.total_seconds())
     yard.sync.look()
     assert yard.cluster.created == [job_id]
 
@@ -180,6 +183,7 @@ def test_a_job_that_ran_and_was_stopped_while_a_pass_looked_is_not_created_again
 
 def test_a_cluster_that_does_not_answer_is_waited_for_once_a_pass(yard: Yard) -> None:
     jobs = [yard.submit() for _ in range(3)]
+    yard.clock.move(OUTBOX_FIRST.total_seconds())
 
     def down() -> None:
         raise ClusterUnavailable("no answer")
