@@ -12,7 +12,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -132,6 +132,7 @@ class Queue:
         self._put(message, 0.0)
 
 
+@cache
 def policy_of(function: str) -> QueuePolicy:
     return QueuePolicy.of(template.queue_mapping(template.read(RESOURCES), function))
 

@@ -100,7 +100,7 @@ def run_on_two_nodes(world: World) -> None:
 
 @scenario(ends="succeeded")
 def run_while_syncs_hand_over(world: World) -> None:
-    submitted(world, Program(seconds=140))
+    submitted(world, Program(seconds=70))
 
 
 @scenario(ends="succeeded")
