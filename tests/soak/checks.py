@@ -1,4 +1,4 @@
-"""What must be so after a soak, each looked at from outside: records, runs, cluster, totals, files, events."""
+"""What must be so after a soak, each looked at from outside: records, runs, cluster, totals, events."""
 
 from __future__ import annotations
 
