@@ -11,10 +11,12 @@ from urllib3.exceptions import HTTPError
 
 from chalicelib.domain.uploads import Place, Upload
 from chalicelib.errors import ObjectsUnavailable
-from chalicelib.services.ports import Stored
+from chalicelib.services.ports import Stored, Text
 
 LANGUAGE = "accept-language"  # of an object's own metadata
-_GONE = {"404", "NoSuchKey", "NoSuchVersion", "NotFound", "MethodNotAllowed", "412", "PreconditionFailed"}
+_GONE = {"404", "NoSuchKey", "NoSuchVersion", "NotFound", "MethodNotAllowed", "412", "PreconditionFailed"} | {
+    "ConditionalRequestConflict"  # another write of the same key is under way
+}
 
 
 class S3Objects:
@@ -42,23 +44,29 @@ class S3Objects:
             return None
         return Stored(_version(found), len(content), content, found.get("Metadata", {}).get(LANGUAGE, ""))
 
-    def read_text(self, bucket: str, key: str) -> str | None:
+    def read_text(self, bucket: str, key: str) -> Text | None:
         try:
             with _translated():
-                body = self._s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+                found = self._s3.get_object(Bucket=bucket, Key=key)
+                body = found["Body"].read()
         except _Gone:
             return None
-        return str(body.decode(errors="replace"))
+        return Text(body.decode(errors="replace"), found["ETag"])
 
-    def write_text(self, bucket: str, key: str, text: str) -> None:
-        with _translated():
-            self._s3.put_object(
-                Bucket=bucket,
-                Key=key,
-                Body=text.encode(errors="replace"),
-                ContentType="application/json; charset=utf-8",
-                CacheControl="no-cache",
-            )
+    def write_text(self, bucket: str, key: str, text: str, over: Text | None) -> bool:
+        try:
+            with _translated():
+                self._s3.put_object(
+                    Bucket=bucket,
+                    Key=key,
+                    Body=text.encode(errors="replace"),
+                    ContentType="application/json; charset=utf-8",
+                    CacheControl="no-cache",
+                    **({"IfMatch": over.etag} if over else {"IfNoneMatch": "*"}),
+                )
+        except _Gone:
+            return False
+        return True
 
     @property
     def _s3(self) -> Any:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from chalicelib.domain.uploads import Place, Upload
-from chalicelib.services.ports import Stored
+from chalicelib.services.ports import Stored, Text
 
 BUCKET = "submissions-of-tests"
 
@@ -65,17 +65,24 @@ class FakeBucket:
             None,
         )
 
-    def read_text(self, bucket: str, key: str) -> str | None:
+    def read_text(self, bucket: str, key: str) -> Text | None:
         self._around(self.before, "read_text")
-        versions = self._versions.get(key)
-        return versions[-1][1].content.decode() if versions and bucket == BUCKET else None
+        return self._standing(key) if bucket == BUCKET else None
 
-    def write_text(self, bucket: str, key: str, text: str) -> None:
+    def write_text(self, bucket: str, key: str, text: str, over: Text | None) -> bool:
         assert bucket == BUCKET
         self._around(self.before, "write_text")
+        standing = self._standing(key)
+        if (standing and standing.etag) != (over and over.etag):
+            return False
         self.put(key, text)
         self.written.append(key)
         self._around(self.after, "write_text")
+        return True
+
+    def _standing(self, key: str) -> Text | None:
+        versions = self._versions.get(key)
+        return Text(versions[-1][1].content.decode(), versions[-1][0]) if versions else None
 
     @staticmethod
     def _around(hooks: dict[str, Callable[[], object]], call: str) -> None:

@@ -411,6 +411,14 @@ class Stored:
     language: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What stood at a key; `etag` tells it from what anybody writes after."""
+
+    content: str
+    etag: str
+
+
 class Objects(Protocol):
     """Buckets. Raises ObjectsUnavailable."""
 
@@ -423,9 +431,12 @@ class Objects(Protocol):
         has replaced it."""
         ...
 
-    def read_text(self, bucket: str, key: str) -> str | None: ...
+    def read_text(self, bucket: str, key: str) -> Text | None: ...
 
-    def write_text(self, bucket: str, key: str, text: str) -> None: ...
+    def write_text(self, bucket: str, key: str, text: str, over: Text | None) -> bool:
+        """Write over what was read (None: nothing stood there). False when something else stands there now,
+        be it a first try's own write whose answer was lost."""
+        ...
 
 
 class Bus(Protocol):

@@ -28,16 +28,18 @@ class StatusFiles:
         self._store.save_upload(receipt)
 
     def follow(self, place: Place) -> None:
-        """Bring the status file in step with the jobs: it is written until what stands is what is so, and so
-        of several who write it the last one leaves it right. Raises Retryable."""
+        """Bring the status file in step with the jobs: it is read before they are, and only what was read is
+        written over, so that of several who write it the last one leaves it right. Raises Retryable."""
         for _ in range(WRITES):
+            standing = self._objects.read_text(place.bucket, place.status_key)
             receipt = self._store.upload(place)
             if receipt is None:
                 return  # its jobs are only just being created; who does that writes the file
             wanted = self._text(receipt)
-            if self._objects.read_text(place.bucket, place.status_key) == wanted:
+            if standing is not None and standing.content == wanted:
                 return
-            self._objects.write_text(place.bucket, place.status_key, wanted)
+            if self._objects.write_text(place.bucket, place.status_key, wanted, standing):
+                return
         raise ObjectsUnavailable(f"{place.status_key} kept changing while it was written")
 
     def _text(self, receipt: Receipt) -> str:

@@ -5,7 +5,7 @@ Nothing needs the outbox here: its filter lets only records through.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +21,9 @@ from chalicelib.store.transactions import Action, put_beside
 # A job has a dozen or two; whoever may write Events in a tenant's namespace must not fill the table. Those
 # that come with the record are counted, but never refused.
 MOST_EVENTS = 1000
+# Whoever counted a job that is that far from it does not count it again: what comes with its record is less.
+FAR = 200
+MOST_COUNTED = 10_000  # jobs whose room is remembered
 
 
 class Events:
@@ -30,6 +33,7 @@ class Events:
         self._table = table
         self._retention_seconds = retention_seconds
         self._clock = clock
+        self._counted: dict[str, int] = {}  # job → how many more events it may have
 
     def actions(self, job: Job, was: Job | None) -> list[Action]:
         """What writing `job` over `was` tells; beside the record, so that it is told if and only if that is
@@ -40,8 +44,7 @@ class Events:
     def add(self, told: Iterable[tuple[str, Event]]) -> None:
         newest_last = sorted((self._item(job_id, event) for job_id, event in told), key=_newness)
         items = {_key_of(item): item for item in newest_last}
-        keys = [{"pk": item["pk"], "sk": item["sk"]} for item in items.values()]
-        standing = {_key_of(item): item for item in self._table.get_many(keys)}
+        standing = self._standing(items)
         room: dict[str, int] = {}
         for key, item in items.items():
             if key in standing:
@@ -52,6 +55,7 @@ class Events:
             if job not in room:
                 room[job] = self._room(job)
             room[job] -= 1
+            self._counted[job] = room[job]
             if room[job] >= 0:
                 self._put(item)
 
@@ -75,8 +79,22 @@ class Events:
         except ConditionFailed:
             return  # what stands by now is the same, or newer
 
+    def _standing(self, items: Mapping[tuple[str, str], Item]) -> Mapping[tuple[str, str], Item]:
+        """What is there of them. One alone, as a watch tells it, needs no look: its write is conditional."""
+        if len(items) == 1 and all(self._is_far(job) for job, _ in items):
+            return {}
+        keys = [{"pk": item["pk"], "sk": item["sk"]} for item in items.values()]
+        return {_key_of(item): item for item in self._table.get_many(keys)}
+
+    def _is_far(self, job: str) -> bool:
+        return self._counted.get(job, 0) >= FAR
+
     def _room(self, job: str) -> int:
         """How many more events the job of that partition may have."""
+        if (known := self._counted.get(job, 0)) >= FAR:
+            return known
+        if len(self._counted) >= MOST_COUNTED:
+            self._counted.clear()
         pages = self._table.pages(**_events_of(job), Select="COUNT")
         return MOST_EVENTS - sum(int(page["Count"]) for page in pages)
 

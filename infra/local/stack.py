@@ -140,6 +140,8 @@ def _kubernetes(local: Local, environ: Mapping[str, str]) -> Component:
     ]
     if grace := environ.get("TRAINYARD_ORPHAN_GRACE_SECONDS"):
         argv += ["--orphan-grace", grace]
+    if seconds := environ.get("TRAINYARD_HOLLOW_SECONDS"):
+        argv += ["--hollow", seconds]
     local.volumes.mkdir(parents=True, exist_ok=True)
     # Its pods inherit nothing of the stack's own settings.
     kept = {k: v for k, v in environ.items() if not k.startswith(("AWS_", "TRAINYARD_", "KUBECONFIG"))}

@@ -38,8 +38,20 @@ class SimulatedS3:
     on_created: Callable[[dict[str, Any]], None]
     versions: defaultdict[str, list[tuple[str, bytes]]] = field(default_factory=lambda: defaultdict(list))
 
-    def put_object(self, Bucket: str, Key: str, Body: bytes, **_: Any) -> Mapping[str, Any]:
+    def put_object(
+        self,
+        Bucket: str,
+        Key: str,
+        Body: bytes,
+        IfMatch: str | None = None,
+        IfNoneMatch: str | None = None,
+        **_: Any,
+    ) -> Mapping[str, Any]:
         assert Bucket == BUCKET
+        standing = self.versions[Key][-1][1] if self.versions.get(Key) else None
+        is_other = IfMatch is not None and (standing is None or _etag(standing) != IfMatch)
+        if is_other or (IfNoneMatch == "*" and standing is not None):
+            raise ClientError({"Error": {"Code": "PreconditionFailed"}}, "PutObject")
         number = sum(map(len, self.versions.values())) + 1
         self.versions[Key].append((f"v{number}", Body))
         stored = {"key": Key, "size": len(Body), "etag": _etag(Body), "version-id": f"v{number}"}
@@ -54,7 +66,7 @@ class SimulatedS3:
 
     def get_object(self, Bucket: str, Key: str, VersionId: str | None = None) -> Mapping[str, Any]:
         version, body = self._find(Bucket, Key, VersionId)
-        return {"Body": io.BytesIO(body), "VersionId": version, "Metadata": {}}
+        return {"Body": io.BytesIO(body), "VersionId": version, "ETag": _etag(body), "Metadata": {}}
 
     def head_object(self, Bucket: str, Key: str) -> Mapping[str, Any]:
         version, body = self._find(Bucket, Key, None)

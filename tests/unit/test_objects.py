@@ -18,7 +18,7 @@ from chalicelib.aws import client
 from chalicelib.domain.uploads import Place, Upload
 from chalicelib.errors import ObjectsUnavailable
 from chalicelib.objects import S3Objects
-from chalicelib.services.ports import Stored
+from chalicelib.services.ports import Stored, Text
 
 PLACE = Place("bucket", "submissions/acme/a b/job.json")
 WHERE = {"Bucket": PLACE.bucket, "Key": PLACE.key}
@@ -117,7 +117,9 @@ def test_what_is_gone_is_none(
     [
         *CALLS,
         pytest.param(
-            "put_object", lambda objects: objects.write_text(PLACE.bucket, PLACE.key, "x"), id="write text"
+            "put_object",
+            lambda objects: objects.write_text(PLACE.bucket, PLACE.key, "x", None),
+            id="write text",
         ),
     ],
 )
@@ -199,9 +201,17 @@ def test_a_body_that_does_not_come_whole_is_for_later(
         act(objects)
 
 
+OVER = {
+    "Body": b"x",
+    "ContentType": "application/json; charset=utf-8",
+    "CacheControl": "no-cache",
+    "IfMatch": '"e"',
+}
+
+
 def test_text_that_is_not_utf8_is_read_as_well_as_can_be(stub: Stubber, objects: S3Objects) -> None:
-    stub.add_response("get_object", {"Body": body(b"a\xffb")}, WHERE)
-    assert objects.read_text(PLACE.bucket, PLACE.key) == "a\ufffdb"
+    stub.add_response("get_object", {"Body": body(b"a\xffb"), "ETag": '"e"'}, WHERE)
+    assert objects.read_text(PLACE.bucket, PLACE.key) == Text("a\ufffdb", '"e"')
 
 
 def test_text_that_utf8_cannot_hold_is_written_as_well_as_can_be(stub: Stubber, objects: S3Objects) -> None:
@@ -210,9 +220,17 @@ def test_text_that_utf8_cannot_hold_is_written_as_well_as_can_be(stub: Stubber, 
         "ContentType": "application/json; charset=utf-8",
         "CacheControl": "no-cache",
     }
-    stub.add_response("put_object", {}, WHERE | wanted)
-    objects.write_text(PLACE.bucket, PLACE.key, "é\ud800")
+    stub.add_response("put_object", {}, WHERE | wanted | {"IfNoneMatch": "*"})
+    assert objects.write_text(PLACE.bucket, PLACE.key, "é\ud800", None)
     stub.assert_no_pending_responses()
+
+
+@pytest.mark.parametrize("code", ["PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"])
+def test_text_is_written_over_what_was_read_or_not_at_all(
+    stub: Stubber, objects: S3Objects, code: str
+) -> None:
+    stub.add_client_error("put_object", code, expected_params=WHERE | OVER)
+    assert not objects.write_text(PLACE.bucket, PLACE.key, "x", Text("what was read", '"e"'))
 
 
 def test_the_client_is_made_once_and_only_when_it_is_used(s3: Any, stub: Stubber) -> None:

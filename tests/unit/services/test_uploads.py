@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import pytest
@@ -32,8 +33,8 @@ BUNDLED = ONE + "bundle: code.tar.gz\n"
 PLENTY = 60.0
 
 
-def several(count: int) -> str:
-    return "".join(f"- jobName: job {n}\n  image: python\n  command: [a]\n" for n in range(count))
+def several(number: int) -> str:
+    return "".join(f"- jobName: job {n}\n  image: python\n  command: [a]\n" for n in range(number))
 
 
 @dataclass
@@ -63,7 +64,7 @@ class Dock:
     def status(self, key: str = STATUS) -> dict[str, Any]:
         text = self.bucket.read_text(BUCKET, key)
         assert text is not None, "there is no status file"
-        status: dict[str, Any] = json.loads(text)
+        status: dict[str, Any] = json.loads(text.content)
         return status
 
     def ids(self) -> list[str]:
@@ -423,16 +424,17 @@ def test_a_writer_that_is_overtaken_leaves_the_newer_state(dock: Dock) -> None:
 
 def test_a_status_file_that_somebody_deleted_or_changed_is_put_right(dock: Dock) -> None:
     dock.take(dock.bucket.put(KEY, ONE))
-    text = dock.bucket.read_text(BUCKET, STATUS)
+    told = dock.bucket.read_text(BUCKET, STATUS)
     dock.bucket.put(STATUS, "nonsense")
     dock.status_files.follow(Place(BUCKET, KEY))
-    assert dock.bucket.read_text(BUCKET, STATUS) == text
+    assert dock.bucket.read_text(BUCKET, STATUS) == told
 
 
 def test_a_status_file_that_never_stands_still_is_left_to_the_next_call(dock: Dock) -> None:
     dock.take(dock.bucket.put(KEY, ONE))
     dock.bucket.put(STATUS, "")
-    dock.bucket.after["write_text"] = lambda: dock.bucket.put(STATUS, "somebody else's")
+    others = count()
+    dock.bucket.before["write_text"] = lambda: dock.bucket.put(STATUS, f"somebody else's {next(others)}")
     with pytest.raises(ObjectsUnavailable):
         dock.status_files.follow(Place(BUCKET, KEY))
 

@@ -155,6 +155,16 @@ def test_events_that_are_known_are_not_written_again(bench: Bench) -> None:
     assert bench.spy.operations == ["batch_get_item"] * 2
 
 
+def test_one_more_event_of_a_job_that_is_far_from_full_is_one_write(bench: Bench) -> None:
+    bench.store.add_event(JOB_ID, an_event(1))
+    bench.spy.calls.clear()
+    bench.store.add_event(JOB_ID, an_event(2))
+    bench.store.add_event(JOB_ID, an_event(2))
+    bench.store.add_event(JOB_ID, an_event(2, count=2))
+    assert bench.spy.operations == ["put_item"] * 3
+    assert kept(bench) == [an_event(1), an_event(2, count=2)]
+
+
 def test_nothing_told_asks_nothing(bench: Bench) -> None:
     bench.store.add_events([])
     assert bench.spy.calls == []
