@@ -269,6 +269,71 @@ def test_the_bucket_keeps_versions_and_lets_nobody_else_in(resources: Mapping[st
     assert resources["SubmissionsBucket"]["DeletionPolicy"] == "Retain"
 
 
+TALK_TO_KUBERNETES = {"APIHandler": "ApiHandlerRole", "Outbox": "OutboxRole", "Sync": "SyncRole"}
+
+
+def only_if(condition: str, value: Any) -> Mapping[str, Any]:
+    return {"Fn::If": [condition, value, {"Ref": "AWS::NoValue"}]}
+
+
+def test_who_talks_to_kubernetes_may_find_the_clusters_that_are_named_and_nobody_else_may(
+    resources: Mapping[str, Any],
+) -> None:
+    lent = [
+        only_if("EksClustersAreNamed", {"Ref": "EksClustersPolicy"}),
+        only_if("EksRolesAreNamed", {"Ref": "EksRolesPolicy"}),
+        only_if("FunctionsAreInAVpc", {"Ref": "VpcPolicy"}),
+    ]
+    found = {
+        name: body["Properties"]["ManagedPolicyArns"]
+        for name, body in resources.items()
+        if body["Type"] == "AWS::IAM::Role" and "ManagedPolicyArns" in body["Properties"]
+    }
+    assert found == dict.fromkeys(TALK_TO_KUBERNETES.values(), lent)
+    allowed = {
+        name: [
+            (statement["Action"], statement["Resource"])
+            for statement in resources[name]["Properties"]["PolicyDocument"]["Statement"]
+        ]
+        for name in ("EksClustersPolicy", "EksRolesPolicy")
+    }
+    assert allowed == {
+        "EksClustersPolicy": [("eks:DescribeCluster", {"Ref": "EksClusterArns"})],
+        "EksRolesPolicy": [("sts:AssumeRole", {"Ref": "EksRoleArns"})],
+    }
+
+
+def test_who_talks_to_kubernetes_and_nobody_else_runs_in_the_subnets_if_there_are_any(
+    resources: Mapping[str, Any],
+) -> None:
+    network = {"SubnetIds": {"Ref": "VpcSubnetIds"}, "SecurityGroupIds": {"Ref": "VpcSecurityGroupIds"}}
+    found = {
+        name: (body["Properties"]["VpcConfig"], body["Properties"]["Role"])
+        for name, body in resources.items()
+        if body["Type"] == "AWS::Serverless::Function" and "VpcConfig" in body["Properties"]
+    }
+    assert found == {
+        name: (only_if("FunctionsAreInAVpc", network), {"Fn::GetAtt": [role, "Arn"]})
+        for name, role in TALK_TO_KUBERNETES.items()
+    }
+
+
+def test_subnets_without_security_groups_fail_before_anything_is_made(package: Path) -> None:
+    rules = yaml.safe_load((package / "sam.yaml").read_text())["Rules"]
+    told = {
+        name: (rule["RuleCondition"], [one["Assert"] for one in rule["Assertions"]])
+        for name, rule in rules.items()
+    }
+    given = {
+        name: {"Fn::Not": [{"Fn::EachMemberEquals": [{"Ref": name}, ""]}]}
+        for name in ("VpcSubnetIds", "VpcSecurityGroupIds")
+    }
+    assert told == {
+        "SubnetsNeedSecurityGroups": (given["VpcSubnetIds"], [given["VpcSecurityGroupIds"]]),
+        "SecurityGroupsNeedSubnets": (given["VpcSecurityGroupIds"], [given["VpcSubnetIds"]]),
+    }
+
+
 def test_only_the_api_reads_what_jobs_printed_and_nobody_writes_it(resources: Mapping[str, Any]) -> None:
     group = {"Fn::GetAtt": ["JobsLogGroup", "Arn"]}
     found = [
@@ -312,6 +377,5 @@ def test_the_api_signs_tickets_with_a_generated_secret(resources: Mapping[str, A
 def test_every_function_is_told_its_table_and_its_issuer(package: Path) -> None:
     template = yaml.safe_load((package / "sam.yaml").read_text())
     told = template["Globals"]["Function"]["Environment"]["Variables"]
-    assert {"TRAINYARD_JOBS_TABLE", "TRAINYARD_LOG_GROUP", "TRAINYARD_JWKS_URL", "TRAINYARD_POOLS"} <= set(
-        told
-    )
+    names = ("JOBS_TABLE", "LOG_GROUP", "JWKS_URL", "POOLS", "CLUSTERS")
+    assert {f"TRAINYARD_{name}" for name in names} <= set(told)
