@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -269,7 +270,12 @@ def test_the_bucket_keeps_versions_and_lets_nobody_else_in(resources: Mapping[st
     assert resources["SubmissionsBucket"]["DeletionPolicy"] == "Retain"
 
 
+ARN = "arn:aws:eks:eu-west-1:111111111111:cluster"
 TALK_TO_KUBERNETES = {"APIHandler": "ApiHandlerRole", "Outbox": "OutboxRole", "Sync": "SyncRole"}
+
+
+def listed(parameter: str) -> Mapping[str, Any]:
+    return {"Fn::Split": [",", {"Ref": parameter}]}
 
 
 def only_if(condition: str, value: Any) -> Mapping[str, Any]:
@@ -298,15 +304,15 @@ def test_who_talks_to_kubernetes_may_find_the_clusters_that_are_named_and_nobody
         for name in ("EksClustersPolicy", "EksRolesPolicy")
     }
     assert allowed == {
-        "EksClustersPolicy": [("eks:DescribeCluster", {"Ref": "EksClusterArns"})],
-        "EksRolesPolicy": [("sts:AssumeRole", {"Ref": "EksRoleArns"})],
+        "EksClustersPolicy": [("eks:DescribeCluster", listed("EksClusterArns"))],
+        "EksRolesPolicy": [("sts:AssumeRole", listed("EksRoleArns"))],
     }
 
 
 def test_who_talks_to_kubernetes_and_nobody_else_runs_in_the_subnets_if_there_are_any(
     resources: Mapping[str, Any],
 ) -> None:
-    network = {"SubnetIds": {"Ref": "VpcSubnetIds"}, "SecurityGroupIds": {"Ref": "VpcSecurityGroupIds"}}
+    network = {"SubnetIds": listed("VpcSubnetIds"), "SecurityGroupIds": listed("VpcSecurityGroupIds")}
     found = {
         name: (body["Properties"]["VpcConfig"], body["Properties"]["Role"])
         for name, body in resources.items()
@@ -318,20 +324,53 @@ def test_who_talks_to_kubernetes_and_nobody_else_runs_in_the_subnets_if_there_ar
     }
 
 
+@pytest.mark.parametrize(
+    ("parameter", "right", "wrong"),
+    [
+        ("EksClusterArns", f"{ARN}/a,{ARN}/b-1", (f"{ARN}/a, {ARN}/b", f"{ARN}/*", "a", f"{ARN}/a,")),
+        ("EksRoleArns", "arn:aws:iam::222222222222:role/x/y", ("arn:aws:iam::222222222222:role/*", "x")),
+        ("VpcSubnetIds", "subnet-0a,subnet-0b", ("subnet-0a subnet-0b", "sg-0a", "subnet-0a,")),
+        ("VpcSecurityGroupIds", "sg-0a,sg-0b", ("subnet-0a", "sg-0a, sg-0b")),
+    ],
+)
+def test_a_list_that_cannot_be_one_fails_before_anything_is_made(
+    package: Path, parameter: str, right: str, wrong: Sequence[str]
+) -> None:
+    pattern = yaml.safe_load((package / "sam.yaml").read_text())["Parameters"][parameter]["AllowedPattern"]
+    assert [text for text in ("", right) if not re.fullmatch(pattern, text)] == []
+    assert [text for text in wrong if re.fullmatch(pattern, text)] == []
+
+
 def test_subnets_without_security_groups_fail_before_anything_is_made(package: Path) -> None:
-    rules = yaml.safe_load((package / "sam.yaml").read_text())["Rules"]
-    told = {
-        name: (rule["RuleCondition"], [one["Assert"] for one in rule["Assertions"]])
-        for name, rule in rules.items()
-    }
+    (rule,) = yaml.safe_load((package / "sam.yaml").read_text())["Rules"].values()
+    (one,) = rule["Assertions"]
+    assert "VpcSubnetIds and VpcSecurityGroupIds" in one["AssertDescription"]
     given = {
-        name: {"Fn::Not": [{"Fn::EachMemberEquals": [{"Ref": name}, ""]}]}
-        for name in ("VpcSubnetIds", "VpcSecurityGroupIds")
+        (subnets, groups): holds(one["Assert"], {"VpcSubnetIds": subnets, "VpcSecurityGroupIds": groups})
+        for subnets in ("", "subnet-0a")
+        for groups in ("", "sg-0a")
     }
-    assert told == {
-        "SubnetsNeedSecurityGroups": (given["VpcSubnetIds"], [given["VpcSecurityGroupIds"]]),
-        "SecurityGroupsNeedSubnets": (given["VpcSecurityGroupIds"], [given["VpcSubnetIds"]]),
-    }
+    assert [pair for pair, passes in given.items() if passes] == [("", ""), ("subnet-0a", "sg-0a")]
+
+
+def holds(rule: Any, parameters: Mapping[str, Any]) -> Any:
+    """What CloudFormation makes of a rule."""
+    if not isinstance(rule, dict):
+        return rule
+    ((function, said),) = rule.items()
+    if function == "Ref":
+        return parameters[said]
+    values = [holds(one, parameters) for one in said]
+    match function:
+        case "Fn::Equals":
+            return values[0] == values[1]
+        case "Fn::And":
+            return all(values)
+        case "Fn::Or":
+            return any(values)
+        case "Fn::Not":
+            return not values[0]
+    raise AssertionError(function)
 
 
 def test_only_the_api_reads_what_jobs_printed_and_nobody_writes_it(resources: Mapping[str, Any]) -> None:
