@@ -6,8 +6,11 @@ The Kubernetes behind is the embedded one, and with `make test-cluster` a real o
 from __future__ import annotations
 
 import json
+import socket
+import ssl
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -24,6 +27,7 @@ from chalicelib.settings import load
 from tests import builders
 from tests.fake_eks import REGION, FakeAws, FakeEksCluster
 from tests.functional.kubernetes.clusters import ROOT, Cluster, Space, wait_for
+from tests.iam_authenticator import check
 
 OWN, SECRET = "AKIDOWN", "own/secret+key"
 ROLE = "arn:aws:iam::222222222222:role/trainyard-clusters"
@@ -149,6 +153,20 @@ def test_a_job_runs_to_its_end_and_its_cluster_is_looked_up_once(yard: Yard) -> 
     wait_for(lambda: yard.seen("prod", job.id) is None, what="the Job to be gone")
     assert yard.aws.asked == ["DescribeCluster prod"]
     assert set(yard.prod.keys) == {OWN}
+
+
+def test_a_terminal_gets_a_token_and_trusts_the_cluster_s_own_authority(yard: Yard) -> None:
+    call = yard.cluster("prod").exec_call(yard.space.name, "pod", ["sh"], tty=True)
+    (bearer,) = call.headers.values()
+    assert check(bearer.removeprefix("Bearer "), "prod", REGION, yard.aws.secrets, datetime.now(UTC)) == OWN
+    assert call.url.startswith(yard.prod.url.replace("https", "wss")) and call.tls is not None
+    for cluster, trusted in ((yard.prod, True), (yard.research, False)):
+        with socket.create_connection(("127.0.0.1", cluster.port)) as plain:
+            handshake = partial(call.tls.wrap_socket, plain, server_hostname="127.0.0.1")
+            if trusted:
+                handshake().close()
+            else:
+                pytest.raises(ssl.SSLCertVerificationError, handshake)
 
 
 def test_two_clusters_are_each_signed_in_to_with_their_own_account_s_role(yard: Yard) -> None:
