@@ -216,6 +216,21 @@ def test_a_role_is_assumed_again_while_it_is_good_for_one_more_token(aws: Aws, c
     aws.nothing_is_left()
 
 
+def test_a_token_is_kept_until_a_minute_before_it_expires(aws: Aws, clock: Clock) -> None:
+    """Its keys tell: those of the role are others by then."""
+    sign_in = EksSignIn({**HERE, "role_arn": ROLE}, clock, aws)
+    aws.lends(1)
+    sign_in().token()
+    clock.now += ROLE_LASTS - A_MOMENT
+    token = sign_in().token
+    assert decoded(token()).access_key == "ASIAROLE00000001"
+    clock.now += TOKEN_LASTS - A_MOMENT
+    assert decoded(token()).access_key == "ASIAROLE00000001"
+    clock.now += A_MOMENT
+    aws.lends(2)
+    assert decoded(token()).access_key == "ASIAROLE00000002"
+
+
 SIGN_INS = [
     ("ResourceNotFoundException", SignInFailed, "there is no EKS cluster 'prod' in eu-west-1"),
     ("AccessDeniedException", ClusterForbids, r"eks:DescribeCluster\): a permission is missing"),
