@@ -39,10 +39,10 @@ def client(service: str) -> Any:
     return botocore.session.get_session().create_client(service, config=config)
 
 
-def hasty_client(service: str) -> Any:
+def hasty_client(service: str, **options: Any) -> Any:
     """One for whoever has better things to do than to wait, and comes back: 3 s at most."""
     config = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 1})
-    return botocore.session.get_session().create_client(service, config=config)
+    return botocore.session.get_session().create_client(service, config=config, **options)
 
 
 class LambdaKick:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -16,6 +16,7 @@ from chalicelib.settings import Settings, load
 
 if TYPE_CHECKING:
     from chalicelib.api.tokens import TokenVerifier
+    from chalicelib.cluster.sign_in import MakeSignIn
     from chalicelib.domain.manifest import ManifestSettings
     from chalicelib.services.events import Events
     from chalicelib.services.jobs import Jobs
@@ -85,8 +86,13 @@ class Container:
     def clusters(self) -> Clusters:
         from chalicelib.cluster.connect import ConnectedClusters
 
+        def eks(cluster: Mapping[str, str]) -> MakeSignIn:
+            from chalicelib.eks import EksSignIn
+
+            return EksSignIn(cluster, self.clock)
+
         settings = self.settings
-        return ConnectedClusters(settings.clusters, settings.instance, settings.cluster_timeout_seconds)
+        return ConnectedClusters(settings.clusters, settings.instance, settings.cluster_timeout_seconds, eks)
 
     @cached_property
     def manifest(self) -> ManifestSettings:

@@ -12,8 +12,9 @@ TrainyardError
 ├── StaleRecord             the record changed since it was read: reload, decide again
 ├── LeaseLost               another has taken over: his writes count, and ours do not
 ├── Retryable               StoreUnavailable, LogsUnavailable, FunctionUnavailable, BusUnavailable,
-│                           ObjectsUnavailable, OutOfTime, ClusterUnavailable, TerminalsBusy; ClusterForbids,
-│                           NamespaceMissing, PoolMissing, TerminalsNotSetUp: once an admin has mended it
+│                           ObjectsUnavailable, OutOfTime, ClusterUnavailable, TerminalsBusy; once an
+│                           admin has mended it: ClusterForbids, SignInFailed, NamespaceMissing, PoolMissing,
+│                           TerminalsNotSetUp
 ├── StoreRejected           DynamoDB refuses the request for good
 └── ClusterRejected         Kubernetes refuses the object for good
 
@@ -247,6 +248,11 @@ class ClusterForbids(ClusterUnavailable):
     """Kubernetes refuses the call for now (403): a quota is used up, or a permission is missing."""
 
     code = "ClusterForbids"
+
+
+class SignInFailed(ClusterUnavailable):
+    """The cluster cannot be asked, for a reason that an admin can read and mend; its words name no secrets
+    and stay the same from try to try."""
 
 
 class NamespaceMissing(ClusterUnavailable):

@@ -25,6 +25,7 @@ MIN_SECRET_CHARS = 32
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _WEBSOCKET_URL = re.compile(r"wss?://[^/?#\s]+(/[^?#\s]*)?")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_ANY = re.compile(r".+", re.DOTALL)
 _POOL_FIELDS: Mapping[str, type | UnionType] = {
     "cluster": str,
     "namespace": str,
@@ -42,6 +43,17 @@ _POOL_FIELDS: Mapping[str, type | UnionType] = {
 }
 
 
+# What AWS takes for a name, so that a slip is told at the first call and not at the first job.
+_KUBECONFIG_FIELDS = {"kubeconfig": _ANY, "context": _ANY}
+_EKS_FIELDS = {
+    "eks": re.compile(r"[0-9A-Za-z][A-Za-z0-9_-]{0,99}"),
+    "region": re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+"),
+    "role_arn": re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]+"),
+    "endpoint": re.compile(r"https://[^/?#\s]+"),
+    "certificate_authority": re.compile(r"LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0t[A-Za-z0-9+/]+={0,2}"),
+}
+
+
 class InvalidSetting(ValueError):
     """An environment variable holds something that its setting does not take."""
 
@@ -54,7 +66,7 @@ class Settings:
     jobs_table: str
     pools: Mapping[str, Pool]  # by id; the first is the default
     images: Mapping[str, str]  # framework → image
-    clusters: Mapping[str, Mapping[str, str]]  # by id: {"kubeconfig": path, "context": name}
+    clusters: Mapping[str, Mapping[str, str]]  # by id: of a kubeconfig, or on EKS; docs/settings.md
     jwt_issuer: str
     jwt_audience: str
     jwks_url: str  # https://… or file://…
@@ -176,9 +188,8 @@ class Reader:
 
     def clusters(self, name: str, default: Mapping[str, Any]) -> Mapping[str, Mapping[str, str]]:
         value = self.json(name, default)
-        for key, settings in value.items():
-            if not isinstance(settings, dict) or set(settings) - {"kubeconfig", "context"}:
-                raise InvalidSetting(f"TRAINYARD_{name}.{key}: kubeconfig and context are allowed")
+        for key, cluster in value.items():
+            _check_cluster(f"TRAINYARD_{name}.{key}", cluster)
         return value
 
     def pools(self, name: str, default: Mapping[str, Any], clusters: Mapping[str, Any]) -> Mapping[str, Pool]:
@@ -191,6 +202,22 @@ class Reader:
                 known = ", ".join(sorted(clusters))
                 raise InvalidSetting(f"TRAINYARD_{name}.{key}.cluster={pool.cluster!r}: known are {known}")
         return pools
+
+
+def _check_cluster(variable: str, cluster: Any) -> None:
+    if not isinstance(cluster, dict):
+        raise InvalidSetting(f"{variable}: a JSON object is allowed")
+    fields = _EKS_FIELDS if "eks" in cluster else _KUBECONFIG_FIELDS
+    if wrong := sorted(cluster.keys() - fields):
+        known = {*_EKS_FIELDS, *_KUBECONFIG_FIELDS}
+        problem = "does not go with the others" if wrong[0] in known else "is not known"
+        kinds = f"{', '.join(_KUBECONFIG_FIELDS)} are allowed, or {', '.join(_EKS_FIELDS)}"
+        raise InvalidSetting(f"{variable}.{wrong[0]} {problem}: {kinds}")
+    for name, text in cluster.items():
+        if not isinstance(text, str) or not fields[name].fullmatch(text):
+            raise InvalidSetting(f"{variable}.{name}={text!r} is not allowed; see docs/settings.md")
+    if ("endpoint" in cluster) != ("certificate_authority" in cluster):
+        raise InvalidSetting(f"{variable}: endpoint and certificate_authority go together")
 
 
 def _pool(variable: str, pool_id: str, value: Any) -> Pool:

@@ -7,20 +7,30 @@ matters: kubeconfig, TLS, tokens and connection pools. `kubernetes` is imported 
 from __future__ import annotations
 
 import json
-import os
 import ssl
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
-from urllib3 import BaseHTTPResponse, Retry
-from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3 import BaseHTTPResponse
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    MaxRetryError,
+    NewConnectionError,
+    ReadTimeoutError,
+    SSLError,
+)
 
-from chalicelib.errors import ClusterForbids, ClusterRejected, ClusterUnavailable
+from chalicelib.cluster.clients import kubeconfig_client, token_client
+from chalicelib.cluster.sign_in import MakeSignIn
+from chalicelib.errors import ClusterForbids, ClusterRejected, ClusterUnavailable, SignInFailed
 from chalicelib.services.ports import ExecCall
 
 PAGE_SIZE = 500
+_NOT_THERE = (NewConnectionError, ConnectTimeoutError, SSLError)  # nobody at that address, or somebody else
 
 
 class NotFoundInCluster(Exception):
@@ -37,11 +47,13 @@ class Gone(ClusterUnavailable):
 
 class KubernetesApi:
     """One cluster's API. `timeout_seconds` bounds the connection and each wait for bytes; `sign_in` makes a
-    client, and another one when the cluster no longer knows who we are: a token or a certificate expired."""
+    client, on first use and again when the cluster no longer knows who we are (a token or a certificate
+    expired) or is no longer where it was (it was made anew)."""
 
     def __init__(self, sign_in: Callable[[], Any], timeout_seconds: float) -> None:
         self._sign_in = sign_in
-        self._client = sign_in()
+        self._signed_in: Any = None
+        self._lock = threading.Lock()
         self._timeout = (timeout_seconds, timeout_seconds)
         self._watched: set[BaseHTTPResponse] = set()
 
@@ -49,7 +61,12 @@ class KubernetesApi:
     def from_kubeconfig(cls, path: str | None, context: str | None, timeout_seconds: float) -> KubernetesApi:
         """Connect as the kubeconfig at `path` says; None: in a pod as its service account, else as the
         kubeconfig in the usual places."""
-        return cls(partial(_client, path, context), timeout_seconds)
+        return cls(partial(kubeconfig_client, path, context), timeout_seconds)
+
+    @classmethod
+    def from_sign_in(cls, make: MakeSignIn, timeout_seconds: float) -> KubernetesApi:
+        """Connect to where `make` says, with its tokens."""
+        return cls(partial(token_client, make), timeout_seconds)
 
     def get(self, path: str, query: Mapping[str, Any] | None = None) -> dict[str, Any]:
         return _object(self._request("GET", path, query))
@@ -114,9 +131,10 @@ class KubernetesApi:
 
     def exec_call(self, path: str, query: Sequence[tuple[str, str]]) -> ExecCall:
         """What another client needs to open a WebSocket at `path` with our sign-in."""
-        settings = self._client.configuration
+        client = self._client()
+        settings = client.configuration
         try:
-            _, url, headers, *_ = self._client.param_serialize(
+            _, url, headers, *_ = client.param_serialize(
                 "GET", path, query_params=list(query), auth_settings=["BearerToken"]
             )
             tls = _tls(settings) if url.startswith("https") else None
@@ -148,17 +166,31 @@ class KubernetesApi:
     ) -> BaseHTTPResponse:
         """The answer, its body not read yet."""
         with reading():
-            answer = self._call(method, path, query, body, timeout)
+            client = self._client()
+            answer = self._call(client, method, path, query, body, timeout)
             if answer.status == 401:
-                self._client = self._sign_in()
-                answer = self._call(method, path, query, body, timeout)
+                self._forget(client)
+                answer = self._call(self._client(), method, path, query, body, timeout)
             if answer.status >= 400:
                 raise _error(answer.status, answer.read() or b"")
         response: BaseHTTPResponse = answer.response
         return response
 
+    def _client(self) -> Any:
+        with self._lock:
+            if self._signed_in is None:
+                self._signed_in = self._sign_in()
+            return self._signed_in
+
+    def _forget(self, client: Any) -> None:
+        """Sign in anew, unless another thread already has."""
+        with self._lock:
+            if self._signed_in is client:
+                self._signed_in = None
+
     def _call(
         self,
+        client: Any,
         method: str,
         path: str,
         query: Mapping[str, Any] | None,
@@ -168,11 +200,15 @@ class KubernetesApi:
         content_type = "application/merge-patch+json" if method == "PATCH" else "application/json"
         headers = {"Accept": "application/json", "Content-Type": content_type}
         pairs = [(key, str(value)) for key, value in (query or {}).items()]
-        client = self._client
         method, url, headers, *_ = client.param_serialize(
             method, path, query_params=pairs, header_params=headers, auth_settings=["BearerToken"]
         )
-        return client.call_api(method, url, headers, body, _request_timeout=timeout or self._timeout)
+        try:
+            return client.call_api(method, url, headers, body, _request_timeout=timeout or self._timeout)
+        except MaxRetryError as error:
+            if isinstance(error.reason, _NOT_THERE):
+                self._forget(client)
+            raise
 
 
 @contextmanager
@@ -184,30 +220,6 @@ def reading() -> Iterator[None]:
         yield
     except (HTTPError, ApiException) as error:
         raise ClusterUnavailable(f"the Kubernetes API does not answer: {error}") from error
-
-
-def _client(path: str | None, context: str | None) -> Any:
-    from kubernetes.client.api_client import ApiClient  # noqa: PLC0415 (slow: see the module's docstring)
-    from kubernetes.client.configuration import Configuration  # noqa: PLC0415
-    from kubernetes.config import (  # noqa: PLC0415
-        ConfigException,
-        load_incluster_config,
-        load_kube_config,
-    )
-    from yaml import YAMLError  # noqa: PLC0415
-
-    configuration = Configuration()
-    # A connection that the server closed is tried again, unless it carries a create: whether one is
-    # under way must be known by the timeout.
-    configuration.retries = Retry(total=1, connect=0, read=1, redirect=0)
-    try:
-        if path is None and context is None and _is_in_a_pod():
-            load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-        else:
-            load_kube_config(path, context, client_configuration=configuration)  # type: ignore[no-untyped-call]
-    except (ConfigException, YAMLError, OSError, ValueError) as error:
-        raise ClusterUnavailable(f"the kubeconfig cannot be used: {error}") from error
-    return ApiClient(configuration)
 
 
 def _lines(response: BaseHTTPResponse) -> Iterator[bytes]:
@@ -222,12 +234,8 @@ def _lines(response: BaseHTTPResponse) -> Iterator[bytes]:
         response.close()
 
 
-def _is_in_a_pod() -> bool:
-    return "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ
-
-
 def _tls(settings: Any) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=settings.ssl_ca_cert)
+    context = ssl.create_default_context(cafile=settings.ssl_ca_cert, cadata=settings.ca_cert_data)
     if settings.cert_file:
         context.load_cert_chain(settings.cert_file, settings.key_file)
     if not settings.verify_ssl:
@@ -261,6 +269,11 @@ def _error(status: int, data: bytes) -> Exception:
     except (ValueError, AttributeError):
         message, reason = data.decode(errors="replace")[:500], ""
     match status:
+        case 401:
+            return SignInFailed(
+                "the cluster does not know who Trainyard is (401): its sign-in expired, or no admin has let "
+                "it in yet (on EKS, that takes an access entry for the function's role)"
+            )
         case 404:
             return NotFoundInCluster(message)
         case 409 if reason == "AlreadyExists":

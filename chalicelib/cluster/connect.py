@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from chalicelib.cluster.api import KubernetesApi
 from chalicelib.cluster.kubernetes import KubernetesCluster
+from chalicelib.cluster.sign_in import MakeSignIn
 from chalicelib.domain.pools import Pool
 from chalicelib.errors import ClusterUnavailable
 
 
 class ConnectedClusters:
-    """The Clusters port. `clusters` maps an id to {"kubeconfig": path, "context": name}, both optional."""
+    """The Clusters port, for the clusters of settings.Settings. `eks` makes the sign-in of one on EKS."""
 
     def __init__(
-        self, clusters: Mapping[str, Mapping[str, str]], instance: str, timeout_seconds: float
+        self,
+        clusters: Mapping[str, Mapping[str, str]],
+        instance: str,
+        timeout_seconds: float,
+        eks: Callable[[Mapping[str, str]], MakeSignIn],
     ) -> None:
         self._clusters = clusters
         self._instance = instance
         self._timeout_seconds = timeout_seconds
+        self._eks = eks
         self._connected: dict[str, KubernetesCluster] = {}
         self._lock = threading.Lock()
 
     def __call__(self, pool: Pool) -> KubernetesCluster:
-        """Raises ClusterUnavailable when the pool's cluster is not configured or its sign-in fails."""
+        """Raises ClusterUnavailable when the pool's cluster is not configured. Nobody signs in before the
+        first call of a cluster: one that is down holds up no other."""
         with self._lock:
             if pool.cluster not in self._connected:
                 self._connected[pool.cluster] = self._connect(pool.cluster)
@@ -34,7 +41,9 @@ class ConnectedClusters:
         if cluster not in self._clusters:
             raise ClusterUnavailable(f"cluster {cluster!r} is not configured")
         settings = self._clusters[cluster]
-        api = KubernetesApi.from_kubeconfig(
-            settings.get("kubeconfig"), settings.get("context"), self._timeout_seconds
-        )
+        if "eks" in settings:
+            api = KubernetesApi.from_sign_in(self._eks(settings), self._timeout_seconds)
+        else:
+            path, context = settings.get("kubeconfig"), settings.get("context")
+            api = KubernetesApi.from_kubeconfig(path, context, self._timeout_seconds)
         return KubernetesCluster(api, self._instance)

@@ -33,6 +33,7 @@ from chalicelib.errors import (
     ClusterUnavailable,
     NamespaceMissing,
     PoolMissing,
+    SignInFailed,
     StaleRecord,
     StoreUnavailable,
     TrainyardError,
@@ -230,6 +231,8 @@ def _waits_because(job: Job, error: TrainyardError) -> dict[str, Any]:
             return {"reason": Reason.POOL_MISSING, "message": str(error)}
         case ClusterForbids():
             return {"reason": Reason.CLUSTER_FORBIDS, "message": str(error)[:MESSAGE_LIMIT]}
+        case SignInFailed():
+            return {"reason": Reason.CLUSTER_UNAVAILABLE, "message": str(error)[:MESSAGE_LIMIT]}
         case _:
             then = "handed over" if is_to_be_submitted(job) else "ended"
             message = f"the cluster does not answer; the job is {then} as soon as it does"

@@ -111,6 +111,8 @@ def as_admin(local: Local, timeout_seconds: float) -> Callable[[Mapping[str, str
     """Connects to a configured cluster; to the embedded one as its admin."""
 
     def connect(cluster: Mapping[str, str]) -> KubernetesApi:
+        if "eks" in cluster:
+            raise ClusterUnavailable("on EKS it is an admin's to make: see docs/deploying.md")
         path = cluster.get("kubeconfig")
         if path == local.service_kubeconfig:
             path = local.kubeconfig

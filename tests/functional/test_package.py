@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -269,6 +270,109 @@ def test_the_bucket_keeps_versions_and_lets_nobody_else_in(resources: Mapping[st
     assert resources["SubmissionsBucket"]["DeletionPolicy"] == "Retain"
 
 
+ARN = "arn:aws:eks:eu-west-1:111111111111:cluster"
+TALK_TO_KUBERNETES = {"APIHandler": "ApiHandlerRole", "Outbox": "OutboxRole", "Sync": "SyncRole"}
+
+
+def listed(parameter: str) -> Mapping[str, Any]:
+    return {"Fn::Split": [",", {"Ref": parameter}]}
+
+
+def only_if(condition: str, value: Any) -> Mapping[str, Any]:
+    return {"Fn::If": [condition, value, {"Ref": "AWS::NoValue"}]}
+
+
+def test_who_talks_to_kubernetes_may_find_the_clusters_that_are_named_and_nobody_else_may(
+    resources: Mapping[str, Any],
+) -> None:
+    lent = [
+        only_if("EksClustersAreNamed", {"Ref": "EksClustersPolicy"}),
+        only_if("EksRolesAreNamed", {"Ref": "EksRolesPolicy"}),
+        only_if("FunctionsAreInAVpc", {"Ref": "VpcPolicy"}),
+    ]
+    found = {
+        name: body["Properties"]["ManagedPolicyArns"]
+        for name, body in resources.items()
+        if body["Type"] == "AWS::IAM::Role" and "ManagedPolicyArns" in body["Properties"]
+    }
+    assert found == dict.fromkeys(TALK_TO_KUBERNETES.values(), lent)
+    allowed = {
+        name: [
+            (statement["Action"], statement["Resource"])
+            for statement in resources[name]["Properties"]["PolicyDocument"]["Statement"]
+        ]
+        for name in ("EksClustersPolicy", "EksRolesPolicy")
+    }
+    assert allowed == {
+        "EksClustersPolicy": [("eks:DescribeCluster", listed("EksClusterArns"))],
+        "EksRolesPolicy": [("sts:AssumeRole", listed("EksRoleArns"))],
+    }
+
+
+def test_who_talks_to_kubernetes_and_nobody_else_runs_in_the_subnets_if_there_are_any(
+    resources: Mapping[str, Any],
+) -> None:
+    network = {"SubnetIds": listed("VpcSubnetIds"), "SecurityGroupIds": listed("VpcSecurityGroupIds")}
+    found = {
+        name: (body["Properties"]["VpcConfig"], body["Properties"]["Role"])
+        for name, body in resources.items()
+        if body["Type"] == "AWS::Serverless::Function" and "VpcConfig" in body["Properties"]
+    }
+    assert found == {
+        name: (only_if("FunctionsAreInAVpc", network), {"Fn::GetAtt": [role, "Arn"]})
+        for name, role in TALK_TO_KUBERNETES.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("parameter", "right", "wrong"),
+    [
+        ("EksClusterArns", f"{ARN}/a,{ARN}/b-1", (f"{ARN}/a, {ARN}/b", f"{ARN}/*", "a", f"{ARN}/a,")),
+        ("EksRoleArns", "arn:aws:iam::222222222222:role/x/y", ("arn:aws:iam::222222222222:role/*", "x")),
+        ("VpcSubnetIds", "subnet-0a,subnet-0b", ("subnet-0a subnet-0b", "sg-0a", "subnet-0a,")),
+        ("VpcSecurityGroupIds", "sg-0a,sg-0b", ("subnet-0a", "sg-0a, sg-0b")),
+    ],
+)
+def test_a_list_that_cannot_be_one_fails_before_anything_is_made(
+    package: Path, parameter: str, right: str, wrong: Sequence[str]
+) -> None:
+    pattern = yaml.safe_load((package / "sam.yaml").read_text())["Parameters"][parameter]["AllowedPattern"]
+    assert [text for text in ("", right) if not re.fullmatch(pattern, text)] == []
+    assert [text for text in wrong if re.fullmatch(pattern, text)] == []
+
+
+def test_subnets_without_security_groups_fail_before_anything_is_made(package: Path) -> None:
+    (rule,) = yaml.safe_load((package / "sam.yaml").read_text())["Rules"].values()
+    (one,) = rule["Assertions"]
+    assert "VpcSubnetIds and VpcSecurityGroupIds" in one["AssertDescription"]
+    given = {
+        (subnets, groups): holds(one["Assert"], {"VpcSubnetIds": subnets, "VpcSecurityGroupIds": groups})
+        for subnets in ("", "subnet-0a")
+        for groups in ("", "sg-0a")
+    }
+    assert [pair for pair, passes in given.items() if passes] == [("", ""), ("subnet-0a", "sg-0a")]
+
+
+def holds(rule: Any, parameters: Mapping[str, Any]) -> Any:
+    """What CloudFormation makes of a rule."""
+    if not isinstance(rule, dict):
+        return rule
+    ((function, said),) = rule.items()
+    if function == "Ref":
+        return parameters[said]
+    values = [holds(one, parameters) for one in said]
+    match function:
+        case "Fn::Equals":
+            return values[0] == values[1]
+        case "Fn::And":
+            return all(values)
+        case "Fn::Or":
+            return any(values)
+        case "Fn::Not":
+            return not values[0]
+    raise AssertionError(function)
+
+
 def test_only_the_api_reads_what_jobs_printed_and_nobody_writes_it(resources: Mapping[str, Any]) -> None:
     group = {"Fn::GetAtt": ["JobsLogGroup", "Arn"]}
     found = [
@@ -312,6 +416,5 @@ def test_the_api_signs_tickets_with_a_generated_secret(resources: Mapping[str, A
 def test_every_function_is_told_its_table_and_its_issuer(package: Path) -> None:
     template = yaml.safe_load((package / "sam.yaml").read_text())
     told = template["Globals"]["Function"]["Environment"]["Variables"]
-    assert {"TRAINYARD_JOBS_TABLE", "TRAINYARD_LOG_GROUP", "TRAINYARD_JWKS_URL", "TRAINYARD_POOLS"} <= set(
-        told
-    )
+    names = ("JOBS_TABLE", "LOG_GROUP", "JWKS_URL", "POOLS", "CLUSTERS")
+    assert {f"TRAINYARD_{name}" for name in names} <= set(told)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,15 @@ import yaml
 from chalicelib.cluster.api import AlreadyExists
 from chalicelib.errors import ClusterRejected, ClusterUnavailable
 from chalicelib.settings import Settings, load
-from infra.local.cluster_setup import KNOWN_SECONDS, REST_SECONDS, ROLES, ClusterSetup, grant_role
+from infra.local import config
+from infra.local.cluster_setup import (
+    KNOWN_SECONDS,
+    REST_SECONDS,
+    ROLES,
+    ClusterSetup,
+    as_admin,
+    grant_role,
+)
 
 POOLS = {
     "default": {"cluster": "home"},
@@ -83,6 +92,12 @@ def record(tenant: str, pool: str = "default", reason: str = "Accepted") -> dict
 @pytest.fixture
 def world() -> World:
     return World()
+
+
+def test_a_cluster_on_eks_is_left_to_its_admin(tmp_path: Path) -> None:
+    local = config.load({"TRAINYARD_HOME": str(tmp_path)})
+    with pytest.raises(ClusterUnavailable, match="admin"):
+        as_admin(local, 1)({"eks": "prod"})
 
 
 def test_a_tenants_namespace_is_made_once(world: World) -> None:

@@ -11,6 +11,7 @@ from chalicelib.errors import (
     ClusterUnavailable,
     FunctionUnavailable,
     JobNotFound,
+    SignInFailed,
     StoreUnavailable,
 )
 from chalicelib.services.outbox import Outbox
@@ -122,15 +123,16 @@ def test_a_deleted_job_is_gone_at_once_and_cleaned_up_after(yard: Yard) -> None:
 
 
 @pytest.mark.parametrize(
-    ("trouble", "reason"),
+    ("trouble", "reason", "words"),
     [
-        (ClusterUnavailable("no route to 10.0.0.1"), "ClusterUnavailable"),
-        (ClusterForbids("exceeded quota: gpus"), "ClusterForbids"),
+        (ClusterUnavailable("no route to 10.0.0.1"), "ClusterUnavailable", "the cluster does not answer"),
+        (ClusterForbids("exceeded quota: gpus"), "ClusterForbids", "exceeded quota: gpus"),
+        (SignInFailed("EKS cluster 'a' is being deleted"), "ClusterUnavailable", "'a' is being deleted"),
     ],
-    ids=["the cluster is down", "the quota is used up"],
+    ids=["the cluster is down", "the quota is used up", "the sign-in fails"],
 )
 def test_what_the_cluster_cannot_take_now_waits_and_says_why(
-    yard: Yard, trouble: Exception, reason: str
+    yard: Yard, trouble: Exception, reason: str, words: str
 ) -> None:
     def fail() -> None:
         raise trouble
@@ -139,6 +141,7 @@ def test_what_the_cluster_cannot_take_now_waits_and_says_why(
     yard.cluster.before["submit"] = fail
     assert yard.outbox.deliver([job_id]) == []
     assert yard.says(job_id) == ("pending", reason)
+    assert words in yard.jobs.get(ADA, job_id).message
     version = yard.jobs.get(ADA, job_id).version
     yard.outbox.deliver([job_id])
     assert yard.jobs.get(ADA, job_id).version == version, "the same trouble is written once"
