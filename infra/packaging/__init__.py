@@ -1,0 +1,1 @@
+"""Makes the artifact that is deployed, and deploys it."""

@@ -1,0 +1,152 @@
+"""A stage's file says what it deploys with; all of it is checked before anything is made.
+
+    {"architecture": "arm64", "artifacts_bucket": "…", "parameters": {"JwksUrl": "https://…", "Pools": {…}}}
+
+The parameters are those of infra/resources.yaml. What the file leaves out has the template's default, also over a
+stack that was deployed with another value: the file alone says what a stage is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chalicelib.settings import InvalidSetting, load
+from infra.local import functions, template
+from infra.local.config import REPO, RESOURCES
+
+ARCHITECTURES = ("x86_64", "arm64")
+# The template has defaults for them that no issuer's tokens go with.
+REQUIRED = ("JwksUrl", "JwtIssuer")
+QUEUE_READERS = ("uploads", "upload_status")
+MAX_VALUE_BYTES = 4096  # of a CloudFormation parameter, and of all variables of a Lambda function
+_KEYS = {"architecture", "artifacts_bucket", "parameters"}
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
+
+
+class BadStage(ValueError):
+    """The stage's file cannot be deployed; the message names the parameter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What the file holds."""
+
+    name: str
+    file: Path
+    architecture: str
+    artifacts_bucket: str | None
+    given: Mapping[str, Any]
+
+    @property
+    def stack(self) -> str:
+        return f"trainyard-{self.name}"
+
+
+def read(name: str, file: Path | None = None) -> Stage:
+    """The stage of that name. Raises BadStage."""
+    if not _NAME.fullmatch(name):
+        raise BadStage(f"STAGE={name!r}: a letter, then letters, digits and '-', all lower-case, are allowed")
+    file = file or REPO / "infra" / "stages" / f"{name}.json"
+    try:
+        body = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BadStage(f"{file} does not exist: it holds the parameters of {name}") from error
+    except ValueError as error:
+        raise BadStage(f"{file} is not JSON: {error}") from error
+    if not isinstance(body, dict) or set(body) - _KEYS or not isinstance(body.get("parameters", {}), dict):
+        raise BadStage(f"{file}: an object with {', '.join(sorted(_KEYS))} is allowed")
+    architecture = body.get("architecture", ARCHITECTURES[0])
+    if architecture not in ARCHITECTURES:
+        raise BadStage(f"{file}: architecture={architecture!r}: {' and '.join(ARCHITECTURES)} are allowed")
+    return Stage(name, file, architecture, body.get("artifacts_bucket"), body.get("parameters", {}))
+
+
+def parameters(stage: Stage, *, emulated: bool = False, resources: Path = RESOURCES) -> dict[str, str]:
+    """Every parameter of the template with its value. Raises BadStage. `emulated`: not in AWS, where a JWKS
+    may be a file."""
+    body = template.read(resources)
+    known: Mapping[str, Mapping[str, Any]] = body["Parameters"]
+    if unknown := sorted(set(stage.given) - set(known)):
+        raise _bad(stage, unknown[0], f"unknown; known are {', '.join(sorted(known))}")
+    values = {}
+    for name, declared in known.items():
+        given = stage.given.get(name)
+        values[name] = str(declared.get("Default", "")) if given is None else _text(stage, name, given)
+        if not values[name] and (name in REQUIRED or "Default" not in declared):
+            raise _bad(stage, name, "missing")
+        _check(stage, name, values[name], declared)
+    schemes = ("https://", "file://") if emulated else ("https://",)
+    if not values["JwksUrl"].startswith(schemes):
+        raise _bad(stage, "JwksUrl", f"{values['JwksUrl']!r}: an {' or '.join(schemes)} URL is allowed")
+    _check_together(stage, values, body)
+    return values
+
+
+def _text(stage: Stage, name: str, given: Any) -> str:
+    """A value as CloudFormation takes it: what is JSON in the file stays JSON."""
+    if isinstance(given, bool) or not isinstance(given, str | int | dict | list):
+        raise _bad(stage, name, f"{given!r}: a text, a whole number or an object is allowed")
+    return given if isinstance(given, str) else json.dumps(given, separators=(",", ":"))
+
+
+def _check(stage: Stage, name: str, value: str, declared: Mapping[str, Any]) -> None:
+    """What CloudFormation would check, and only after the package is uploaded."""
+    if declared.get("Type") == "Number" and not re.fullmatch(r"-?\d+(\.\d+)?", value):
+        raise _bad(stage, name, f"{value!r}: a number is allowed")
+    allowed = [str(each) for each in declared.get("AllowedValues", [])]
+    if allowed and value not in allowed:
+        raise _bad(stage, name, f"{value!r}: allowed are {', '.join(allowed)}")
+    if "AllowedPattern" in declared and not re.fullmatch(declared["AllowedPattern"], value):
+        raise _bad(stage, name, f"{value!r}: what matches {declared['AllowedPattern']} is allowed")
+    if len(value.encode()) > MAX_VALUE_BYTES:
+        raise _bad(stage, name, f"{len(value.encode())} bytes: at most {MAX_VALUE_BYTES} are allowed")
+
+
+def _check_together(stage: Stage, values: Mapping[str, str], body: Mapping[str, Any]) -> None:
+    """What each parameter allows and all of them together do not."""
+    told = dict(_variables(body, values))
+    try:
+        load(told)
+    except InvalidSetting as error:
+        culprit = next((name for name, _ in _named(body) if name in str(error)), "")
+        parameter = dict(_named(body)).get(culprit, "parameters")
+        raise _bad(stage, parameter, str(error)) from error
+    slowest = max(functions.timeout_seconds(reader) for reader in QUEUE_READERS)
+    if float(values["QueueRetrySeconds"]) < slowest:
+        raise _bad(
+            stage,
+            "QueueRetrySeconds",
+            f"{values['QueueRetrySeconds']}: shorter than the functions that read the queues may take"
+            f" ({slowest:g} s)",
+        )
+    if (total := sum(len(name) + len(value.encode()) for name, value in told.items())) > MAX_VALUE_BYTES:
+        longest = max(dict(_named(body)).items(), key=lambda pair: len(values[pair[1]]))[1]
+        raise _bad(
+            stage, longest, f"the functions' variables would have {total} bytes, and {MAX_VALUE_BYTES} at most"
+        )
+
+
+def _variables(body: Mapping[str, Any], values: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    return ((variable, values[parameter]) for variable, parameter in _named(body))
+
+
+def _named(body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The functions' variables that are parameters: (variable, parameter)."""
+    patches = [body.get("Globals", {}).get("Function", {}), *_properties(body)]
+    for patch in patches:
+        for variable, value in patch.get("Environment", {}).get("Variables", {}).items():
+            if isinstance(value, dict) and value.get("Ref") in body["Parameters"]:
+                yield variable, value["Ref"]
+
+
+def _properties(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    return (patch["Properties"] for patch in body["Resources"].values() if "Type" not in patch)
+
+
+def _bad(stage: Stage, parameter: str, what: str) -> BadStage:
+    return BadStage(f"{stage.file}: {parameter}: {what}")
