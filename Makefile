@@ -37,10 +37,24 @@ token: .venv/.local-stamp ## print a token: TENANT=acme ROLES=member [TTL=second
 redrive: .venv/.local-stamp ## try dead letters again: move them back to their queues
 	@$(PY) -m infra.local.redrive
 
+##@ Deploy it: docs/deploy.md
+.PHONY: package deploy destroy
+package: export STAGE := $(or $(STAGE),dev)
+package deploy: export STAGE_FILE := $(STAGE_FILE)
+deploy destroy: export STAGE := $(STAGE)
+package: .venv/.local-stamp ## write a stage's template and zip to dist/: STAGE=dev
+	@$(PY) -m infra.packaging.package --stage="$$STAGE" --stage-file="$$STAGE_FILE"
+
+deploy: .venv/.local-stamp ## package it and deploy it as one stack: STAGE=… [STAGE_FILE=infra/stages/….json]
+	@$(PY) -m infra.packaging.deploy up --stage="$$STAGE" --stage-file="$$STAGE_FILE"
+
+destroy: .venv/.local-stamp ## remove the stack; says what it keeps: STAGE=…
+	@$(PY) -m infra.packaging.deploy down --stage="$$STAGE"
+
 ##@ Work on it
-.PHONY: test test-cluster check lint format types imports requirements requirements-check package clean help
+.PHONY: test test-e2e test-cluster check lint format types imports requirements requirements-check clean help
 test: .venv/.dev-stamp .venv-ministack/.stamp try-terminal-page ## the whole suite (TESTS=tests/unit for a part)
-	@$(PY) -m pytest -m "not cluster" $(TESTS)
+	@$(PY) -m pytest -m "not cluster and not packaged" $(TESTS)
 
 test-cluster: .venv/.dev-stamp .venv-ministack/.stamp ## the cluster tests against a real Kubernetes (KUBECONFIG)
 	@[ -n "$$KUBECONFIG" ] || { echo "set KUBECONFIG to the cluster that the tests are to run on" >&2; exit 2; }
@@ -76,9 +90,8 @@ requirements-check: .venv/.dev-stamp
 		{ echo "requirements.txt is not what pyproject.toml says: run 'make requirements'" >&2; exit 1; }
 	@rm dist/requirements.check
 
-package: .venv/.dev-stamp ## write the deployment's template and zips to dist/
-	@AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1} .venv/bin/chalice package \
-		--merge-template infra/resources.yaml --template-format yaml dist/
+test-e2e: .venv/.dev-stamp .venv-ministack/.stamp ## package, deploy to MiniStack, use it, remove it (needs the AWS CLI)
+	@$(PY) -m pytest -m packaged $(TESTS)
 
 clean: ## stop the stack, remove its data and everything generated; the venvs stay
 	@if [ -x $(PY) ]; then $(PY) -m infra.local.stack down; fi

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from infra.local import config, ministack, processes, stack, tokens
@@ -81,10 +81,11 @@ def start_stack(home: Path, environ: Mapping[str, str] | None = None) -> Running
     return running
 
 
-def start_ministack(local: Local) -> None:
-    """MiniStack alone; end it with `stop_ministack`."""
+def start_ministack(local: Local, **variables: str) -> None:
+    """MiniStack alone; end it with `stop_ministack`. Its functions inherit `variables`."""
     ministack.prepare(local)
     server = ministack.component(local)
+    server = replace(server, env={**server.env, **variables})
     processes.start(server, local.run, local.logs)
     if not processes.wait_until(server.is_ready, server.ready_seconds):
         stop_ministack(local)

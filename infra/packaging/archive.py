@@ -30,7 +30,7 @@ def compile_all(tree: Path) -> None:
 
 def write(tree: Path, archive: Path) -> None:
     """Zip the tree: names sorted, one timestamp, one mode."""
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as output:
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as output:
         for file in _files(tree):
             info = zipfile.ZipInfo(file.relative_to(tree).as_posix(), _LONG_AGO)
             info.compress_type = zipfile.ZIP_DEFLATED

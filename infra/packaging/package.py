@@ -107,7 +107,7 @@ def report(package: Package) -> str:
         f"  zipped   {package.zipped / mb:6.1f} MB of {MAX_ZIPPED_DIRECT / mb:.0f} (direct upload)",
     ]
     if not package.cold_starts:
-        return "\n".join([*lines, "  cold starts: not measured, this machine cannot run that architecture"])
+        return "\n".join([*lines, "  cold starts: not measured (only where the architecture is this machine's)"])
     lines.append(f"  {'CPU ms of this machine':<24}{'import':>8}{'+ first call':>14}")
     lines += [f"  {one.function:<24}{one.imported:8.0f}{one.ready:14.0f}" for one in package.cold_starts]
     return "\n".join(lines)
@@ -148,7 +148,7 @@ def _configuration(stage: Stage) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="package", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--stage", default="dev")
-    parser.add_argument("--stage-file", type=Path)
+    parser.add_argument("--stage-file", default="")
     given = parser.parse_args(arguments)
     try:
         stage = stages.read(given.stage, given.stage_file)

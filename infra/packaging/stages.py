@@ -47,11 +47,11 @@ class Stage:
         return f"trainyard-{self.name}"
 
 
-def read(name: str, file: Path | None = None) -> Stage:
-    """The stage of that name. Raises BadStage."""
+def read(name: str, path: str = "") -> Stage:
+    """The stage of that name, by default out of infra/stages. Raises BadStage."""
     if not _NAME.fullmatch(name):
         raise BadStage(f"STAGE={name!r}: a letter, then letters, digits and '-', all lower-case, are allowed")
-    file = file or REPO / "infra" / "stages" / f"{name}.json"
+    file = Path(path) if path else REPO / "infra" / "stages" / f"{name}.json"
     try:
         body = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -1,0 +1,104 @@
+"""A job's whole way through deployed functions, an update over it, and the end of the stack."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from infra.local.config import STATE_CHANGE_BUS
+from infra.packaging import measure
+from tests.e2e.conftest import wait_for
+from tests.packaged.conftest import TENANT, Deployment
+
+ENDED = ("succeeded", "failed", "stopped")
+
+
+def test_the_authorizer_lets_nobody_in_without_a_good_token(deployment: Deployment) -> None:
+    assert deployment.call("GET", "/api/v1/training/jobs", token="").status_code == 401
+    assert deployment.call("GET", "/api/v1/training/jobs", token="a.b.c").status_code in (401, 403)
+    assert deployment.call("GET", "/api/v1/training/jobs").json()["data"]["items"] == []
+
+
+def test_a_job_runs_and_its_moves_reach_a_rule_on_the_bus(deployment: Deployment) -> None:
+    told = subscribe(deployment)
+    job_id = deployment.create("sh", "-c", "echo from the cluster; sleep 2")
+    job = deployment.until(job_id, lambda job: job["status"] in ENDED)
+    assert (job["status"], job["reason"]) == ("succeeded", "Completed"), job
+    answer = deployment.call("GET", f"/api/v1/training/jobs/{job_id}/logs")
+    assert answer.json()["data"]["logs"] == ["from the cluster"]
+    moves: list[tuple[Any, Any]] = []
+
+    def heard() -> list[tuple[Any, Any]]:
+        moves.extend((one["from"], one["to"]) for one in told() if one["id"] == job_id)
+        return moves
+
+    wait_for(heard, lambda moves: any(to == "succeeded" for _, to in moves))
+    assert moves[0] == (None, "pending")
+
+
+def test_a_stop_ends_the_job_in_the_cluster(deployment: Deployment) -> None:
+    job_id = deployment.create("sleep", "600")
+    deployment.until(job_id, lambda job: job["status"] == "running")
+    assert deployment.call("POST", f"/api/v1/training/jobs/{job_id}/stop").status_code == 200
+    assert deployment.until(job_id, lambda job: job["status"] in ENDED)["status"] == "stopped"
+
+
+def test_a_file_in_the_bucket_becomes_a_job_with_a_status_file_beside_it(deployment: Deployment) -> None:
+    s3, bucket = deployment.client("s3"), deployment.outputs()["SubmissionsBucketName"]
+    key = f"submissions/{TENANT}/job"
+    job = {"jobName": "file", "image": "python:3.11", "command": ["echo", "out of the bucket"]}
+    s3.put_object(Bucket=bucket, Key=f"{key}.json", Body=json.dumps(job))
+
+    def status() -> Any:
+        try:
+            return json.loads(s3.get_object(Bucket=bucket, Key=f"{key}.status.json")["Body"].read())
+        except ClientError:
+            return None
+
+    (shown,) = wait_for(status, lambda status: status and status["state"] != "active")["jobs"]
+    assert (shown["status"], shown["reason"]) == ("succeeded", "Completed")
+
+
+def test_all_of_that_ran_in_deployed_functions(deployment: Deployment) -> None:
+    assert deployment.invoked() == set(measure.FIRST_CALL) - {"Recount"}
+
+
+def test_a_deploy_over_the_stack_and_its_end_both_keep_table_and_bucket(deployment: Deployment) -> None:
+    """The last one: it removes the stack."""
+    job_id = deployment.create("true")
+    before = deployment.outputs()
+    deployment.run("up", LogRetentionDays=14)
+    assert deployment.outputs() == before
+    (group,) = deployment.client("logs").describe_log_groups(logGroupNamePrefix="/trainyard/jobs")["logGroups"]
+    assert group["retentionInDays"] == 14, "it was updated"
+    assert deployment.detail(job_id)["job_id"] == job_id
+    said = deployment.run("down")
+    table, bucket = before["JobsTableName"], before["SubmissionsBucketName"]
+    assert f"JobsTable: {table}" in said and f"SubmissionsBucket: {bucket}" in said
+    stacks = deployment.client("cloudformation").describe_stacks()["Stacks"]
+    assert not [stack for stack in stacks if stack["StackStatus"] != "DELETE_COMPLETE"]
+    key = {"pk": {"S": f"JOB#{job_id}"}, "sk": {"S": "JOB"}}
+    assert "Item" in deployment.client("dynamodb").get_item(TableName=table, Key=key)
+    listed = deployment.client("s3").list_objects_v2(Bucket=bucket)["Contents"]
+    assert f"submissions/{TENANT}/job.status.json" in [each["Key"] for each in listed]
+
+
+def subscribe(deployment: Deployment) -> Any:
+    """Listen to all that is told on the bus from now on: a call gives what came since the last one."""
+    events, sqs = deployment.client("events"), deployment.client("sqs")
+    queue = sqs.create_queue(QueueName="changes")["QueueUrl"]
+    attributes = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]
+    pattern = json.dumps({"source": ["trainyard"]})
+    events.put_rule(Name="all", EventBusName=STATE_CHANGE_BUS, EventPattern=pattern)
+    target = {"Id": "queue", "Arn": attributes["QueueArn"]}
+    events.put_targets(Rule="all", EventBusName=STATE_CHANGE_BUS, Targets=[target])
+
+    def told() -> list[Any]:
+        found = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", [])
+        for message in found:
+            sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+        return [json.loads(message["Body"])["detail"] for message in found]
+
+    return told

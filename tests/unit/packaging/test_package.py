@@ -1,0 +1,53 @@
+"""What packaging refuses, and what it keeps for the code that needs it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import cfnlint.data.AdditionalSpecs
+import pytest
+
+from infra.local.config import REPO
+from infra.packaging import deploy, package, trim
+from infra.packaging.deploy import Aws, DeployFailed
+from infra.packaging.package import CannotPackage
+
+
+@pytest.mark.parametrize("version", [(3, 10), (3, 15), (4, 0)])
+def test_a_python_that_lambda_or_trainyard_does_not_run_on_is_refused(version: tuple[int, int]) -> None:
+    with pytest.raises(CannotPackage, match=r"this is Python .*Lambda's runtimes are 3\.11"):
+        package.check_runtime(version)
+
+
+def test_the_runtimes_are_those_that_lambda_has() -> None:
+    file = Path(cfnlint.data.AdditionalSpecs.__file__).with_name("LmbdRuntimeLifecycle.json")
+    known = json.loads(file.read_text())
+    assert {f"python{minor}" for minor in package.RUNTIMES} <= set(known)
+
+
+def test_every_service_that_the_code_makes_a_client_of_ships() -> None:
+    asked = re.compile(r"""(?:client|hasty_client|create_client)\(\s*["']([a-z0-9-]+)["']""")
+    files = (REPO / "chalicelib").rglob("*.py")
+    wanted = {service for file in files for service in asked.findall(file.read_text())}
+    assert {"dynamodb", "events", "lambda", "logs", "s3"} <= wanted
+    assert wanted <= trim.SERVICES
+
+
+def test_without_the_aws_cli_it_says_where_to_get_it(tmp_path: Path) -> None:
+    with pytest.raises(DeployFailed, match="the AWS CLI is missing: https://"):
+        Aws({"PATH": str(tmp_path)})
+
+
+def test_a_bad_parameter_stops_a_deploy_before_anything_is_asked_of_aws(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, called = tmp_path / "stage.json", tmp_path / "called"
+    file.write_text(json.dumps({"parameters": {"JwksUrl": "https://x/jwks", "JwtIssuer": "x", "Pool": {}}}))
+    (tmp_path / "aws").write_text(f"#!/bin/sh\ntouch {called}\n")
+    (tmp_path / "aws").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert deploy.main(["up", "--stage", "test", "--stage-file", str(file)]) == 1
+    assert "stage.json: Pool: unknown" in capsys.readouterr().err
+    assert not called.exists()
