@@ -123,9 +123,13 @@ def _artifacts_bucket(stage: Stage, aws: Aws, account: str, region: str) -> str:
     except DeployFailed:
         _say(f"making the bucket {bucket}")
         # us-east-1 is where a bucket is made that names no place, and no place's name there.
-        place = () if region == "us-east-1" else ("--create-bucket-configuration", f"LocationConstraint={region}")
+        place = (
+            () if region == "us-east-1" else ("--create-bucket-configuration", f"LocationConstraint={region}")
+        )
         aws.text("s3api", "create-bucket", "--bucket", bucket, *place)
-        closed = "BlockPublicAcls=true,IgnorePublicAcls=true,BlockPublicPolicy=true,RestrictPublicBuckets=true"
+        closed = (
+            "BlockPublicAcls=true,IgnorePublicAcls=true,BlockPublicPolicy=true,RestrictPublicBuckets=true"
+        )
         aws.text(
             *("s3api", "put-public-access-block", "--bucket", bucket),
             *("--public-access-block-configuration", closed),

@@ -1,7 +1,7 @@
-"""Imports what was packaged, with nothing else in reach: the proof that it is whole, and what a cold start costs.
+"""Imports what was packaged with nothing else in reach: proof that it is whole, and a cold start's cost.
 
-Each function runs in processes of its own, beside a minimal Chalice app out of the same package. CPU time and not
-wall time, so that a busy machine tells nearly the same; Lambda's own CPU at 512 MB is a fraction of a core.
+Each function runs in processes of its own, beside a minimal Chalice app out of the same package. CPU time and
+not wall time, so that a busy machine tells nearly the same; Lambda at 512 MB has a fraction of a core.
 """
 
 from __future__ import annotations
@@ -84,9 +84,7 @@ def _measure(
     module, _, name = handler.rpartition(".")
     told = json.dumps([folders, module, name, parts, more])
     runs = [_run(function, told) for _ in range(RUNS)]
-    return ColdStart(
-        function, 1000 * median(run[0] for run in runs), 1000 * median(run[1] for run in runs)
-    )
+    return ColdStart(function, 1000 * median(run[0] for run in runs), 1000 * median(run[1] for run in runs))
 
 
 def _run(function: str, told: str) -> list[float]:

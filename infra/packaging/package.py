@@ -1,8 +1,9 @@
-"""Builds what is deployed: Chalice's package with infra/resources.yaml merged in, trimmed, compiled, zipped anew.
+"""Builds what is deployed: Chalice's package with infra/resources.yaml, trimmed, compiled, zipped anew.
 
     python -m infra.packaging.package --stage dev
 
-It is built out of a copy: Chalice keeps its own state beside the sources, and the copy's configuration is the stage's.
+It is built out of a copy: Chalice keeps its own state beside the sources, and the copy's configuration is
+the stage's.
 """
 
 from __future__ import annotations
@@ -34,7 +35,14 @@ RUNTIMES = ("3.11", "3.12", "3.13", "3.14")
 MAX_UNZIPPED = 250 * 1024 * 1024
 MAX_ZIPPED_DIRECT = 50 * 1024 * 1024  # by UpdateFunctionCode; out of S3 there is no such limit
 _MACHINES = {"x86_64": "x86_64", "aarch64": "arm64", "arm64": "arm64", "AMD64": "x86_64"}
-_SOURCES = ("app.py", "chalicelib", ".chalice/config.json", ".chalice/policy.json", "requirements.txt", "infra")
+_SOURCES = (
+    "app.py",
+    "chalicelib",
+    ".chalice/config.json",
+    ".chalice/policy.json",
+    "requirements.txt",
+    "infra",
+)
 
 
 class CannotPackage(RuntimeError):
@@ -73,9 +81,7 @@ def build(stage: Stage, out: Path, *, measured: bool = True) -> Package:
         can_run = measured and _MACHINES.get(platform.machine()) == stage.architecture
         starts = measure.cold_starts(tree, handlers(out / "sam.yaml")) if can_run else []
     zipped = out / "deployment.zip"
-    return Package(
-        out / "sam.yaml", zipped, archive.sha256(zipped), unzipped, zipped.stat().st_size, starts
-    )
+    return Package(out / "sam.yaml", zipped, archive.sha256(zipped), unzipped, zipped.stat().st_size, starts)
 
 
 def check_runtime(version: tuple[int, ...]) -> None:
@@ -107,7 +113,9 @@ def report(package: Package) -> str:
         f"  zipped   {package.zipped / mb:6.1f} MB of {MAX_ZIPPED_DIRECT / mb:.0f} (direct upload)",
     ]
     if not package.cold_starts:
-        return "\n".join([*lines, "  cold starts: not measured (only where the architecture is this machine's)"])
+        return "\n".join(
+            [*lines, "  cold starts: not measured (only where the architecture is this machine's)"]
+        )
     lines.append(f"  {'CPU ms of this machine':<24}{'import':>8}{'+ first call':>14}")
     lines += [f"  {one.function:<24}{one.imported:8.0f}{one.ready:14.0f}" for one in package.cold_starts]
     return "\n".join(lines)

@@ -2,8 +2,8 @@
 
     {"architecture": "arm64", "artifacts_bucket": "…", "parameters": {"JwksUrl": "https://…", "Pools": {…}}}
 
-The parameters are those of infra/resources.yaml. What the file leaves out has the template's default, also over a
-stack that was deployed with another value: the file alone says what a stage is.
+The parameters are those of infra/resources.yaml. What the file leaves out has the template's default, also
+over a stack that was deployed with another value: the file alone says what a stage is.
 """
 
 from __future__ import annotations
@@ -127,7 +127,9 @@ def _check_together(stage: Stage, values: Mapping[str, str], body: Mapping[str, 
     if (total := sum(len(name) + len(value.encode()) for name, value in told.items())) > MAX_VALUE_BYTES:
         longest = max(dict(_named(body)).items(), key=lambda pair: len(values[pair[1]]))[1]
         raise _bad(
-            stage, longest, f"the functions' variables would have {total} bytes, and {MAX_VALUE_BYTES} at most"
+            stage,
+            longest,
+            f"the functions' variables would have {total} bytes, and {MAX_VALUE_BYTES} at most",
         )
 
 

@@ -1,7 +1,7 @@
-"""Takes out of the package what no function ever loads: two thirds of it, and unpacking it is part of a cold start.
+"""Takes out of the package what no function ever loads, two thirds of it: a cold start fetches them.
 
-Each thing stands here with its reason. What stays is proved by `measure.py`, which imports every handler and builds
-what its first call needs out of the trimmed tree alone, and by the tests of the packaged artifact.
+Each thing stands here with its reason. That nothing is missed is proved by `measure.py`, which imports every
+handler and builds what its first call needs out of what is left alone, and by the tests of the artifact.
 """
 
 from __future__ import annotations

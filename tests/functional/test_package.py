@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -19,38 +17,14 @@ import yaml
 
 from chalicelib.services.sync import LAST_SECONDS
 from infra.local import filters
+from infra.packaging.package import Package
 
 REPO = Path(__file__).parents[2]
-SHIPPED = (
-    "app.py",
-    "chalicelib",
-    ".chalice/config.json",
-    ".chalice/policy.json",
-    "requirements.txt",
-    "infra",
-)
 
 
 @pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that `chalice package` wrote, out of a copy: it keeps its own state beside the sources."""
-    copy, out = tmp_path_factory.mktemp("repo"), tmp_path_factory.mktemp("package")
-    for name in SHIPPED:
-        source, target = REPO / name, copy / name
-        target.parent.mkdir(exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, target)
-    command = ["package", "--merge-template", "infra/resources.yaml", "--template-format", "yaml", str(out)]
-    subprocess.run(
-        [Path(sys.executable).with_name("chalice"), *command],
-        cwd=copy,
-        env={**os.environ, "AWS_DEFAULT_REGION": "us-east-1"},
-        check=True,
-        timeout=600,
-    )
-    return out
+def package(built: Package) -> Path:
+    return built.template.parent
 
 
 @pytest.fixture(scope="module")

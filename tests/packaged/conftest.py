@@ -1,9 +1,9 @@
-"""What `make deploy` deploys, on a MiniStack of its own beside an embedded Kubernetes: every step of a job's way runs
-in a deployed Lambda function, unpacked from the packaged zip.
+"""What `make deploy` deploys, on a MiniStack of its own beside an embedded Kubernetes: every step of a job's
+way runs in a deployed Lambda function, unpacked from the packaged zip.
 
-What differs from AWS, beyond what MiniStack is: its functions inherit KUBECONFIG from it instead of signing in to EKS,
-the JWKS is a file, and MiniStack takes "does not exist" of an event source's pattern for never true where what is
-above it is missing too (`let_missing_through`).
+What differs from AWS, beyond what MiniStack is: its functions inherit KUBECONFIG from it, not signing in
+to EKS, the JWKS is a file, and in an event source's pattern MiniStack takes "does not exist" for never true
+where what is above it is missing too (`let_missing_through`).
 """
 
 from __future__ import annotations
@@ -55,7 +55,16 @@ class Deployment:
         file.write_text(json.dumps({"parameters": wanted}))
         clean = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
         done = subprocess.run(
-            [sys.executable, "-m", "infra.packaging.deploy", act, "--stage", STAGE, "--stage-file", str(file)],
+            [
+                sys.executable,
+                "-m",
+                "infra.packaging.deploy",
+                act,
+                "--stage",
+                STAGE,
+                "--stage-file",
+                str(file),
+            ],
             cwd=REPO,
             env=config.aws_environment(self.local, clean),
             capture_output=True,
@@ -148,7 +157,9 @@ def set_up(cluster: EmbeddedCluster) -> None:
 def let_missing_through(functions: Any) -> None:
     """Hand the outbox every pending record: MiniStack's matcher never finds `submitted_at.S` missing."""
     for mapping in functions.list_event_source_mappings()["EventSourceMappings"]:
-        patterns = [json.loads(each["Pattern"]) for each in mapping.get("FilterCriteria", {}).get("Filters", [])]
+        patterns = [
+            json.loads(each["Pattern"]) for each in mapping.get("FilterCriteria", {}).get("Filters", [])
+        ]
         missing = {"S": [{"exists": False}]}
         images = [pattern.get("dynamodb", {}).get("NewImage", {}) for pattern in patterns]
         if not any(missing in image.values() for image in images):

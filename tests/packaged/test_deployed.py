@@ -39,7 +39,7 @@ def test_a_job_runs_and_its_moves_reach_a_rule_on_the_bus(deployment: Deployment
 
 
 def test_a_stop_ends_the_job_in_the_cluster(deployment: Deployment) -> None:
-    job_id = deployment.create("sleep", "600")
+    job_id = deployment.create("sh", "-c", "trap 'exit 1' TERM; sleep 600 & wait")
     deployment.until(job_id, lambda job: job["status"] == "running")
     assert deployment.call("POST", f"/api/v1/training/jobs/{job_id}/stop").status_code == 200
     assert deployment.until(job_id, lambda job: job["status"] in ENDED)["status"] == "stopped"
@@ -71,7 +71,9 @@ def test_a_deploy_over_the_stack_and_its_end_both_keep_table_and_bucket(deployme
     before = deployment.outputs()
     deployment.run("up", LogRetentionDays=14)
     assert deployment.outputs() == before
-    (group,) = deployment.client("logs").describe_log_groups(logGroupNamePrefix="/trainyard/jobs")["logGroups"]
+    (group,) = deployment.client("logs").describe_log_groups(logGroupNamePrefix="/trainyard/jobs")[
+        "logGroups"
+    ]
     assert group["retentionInDays"] == 14, "it was updated"
     assert deployment.detail(job_id)["job_id"] == job_id
     said = deployment.run("down")

@@ -42,13 +42,17 @@ def test_what_is_json_in_the_file_reaches_the_functions_as_json(tmp_path: Path) 
         pytest.param({"JwksUrl": None}, "JwksUrl", "missing", id="missing"),
         pytest.param({"JwtIssuer": ""}, "JwtIssuer", "missing", id="empty"),
         pytest.param({"JwksURL": "x"}, "JwksURL", "unknown", id="misspelt"),
-        pytest.param({"LogRetentionDays": 8}, "LogRetentionDays", "allowed are 1, 3", id="not among the allowed"),
+        pytest.param(
+            {"LogRetentionDays": 8}, "LogRetentionDays", "allowed are 1, 3", id="not among the allowed"
+        ),
         pytest.param({"LogRetentionDays": "x"}, "LogRetentionDays", "a number", id="not a number"),
         pytest.param({"TerminalUrl": "http://x"}, "TerminalUrl", "wss?://", id="not the pattern"),
         pytest.param({"Instance": True}, "Instance", "True", id="not a text"),
         pytest.param({"JwksUrl": "http://x"}, "JwksUrl", "https://", id="keys over plain HTTP"),
         pytest.param({"JwksUrl": "file:///keys"}, "JwksUrl", "https://", id="keys in a file, in AWS"),
-        pytest.param({"Pools": {"a": {"cluster": "b"}}}, "Pools", "known are default", id="pool without cluster"),
+        pytest.param(
+            {"Pools": {"a": {"cluster": "b"}}}, "Pools", "known are default", id="pool without cluster"
+        ),
         pytest.param({"Pools": "{"}, "Pools", "not JSON", id="pools that are not JSON"),
         pytest.param({"Images": {"pytorch": 1}}, "Images", "a text", id="image that is no text"),
         pytest.param({"QueueRetrySeconds": 30}, "QueueRetrySeconds", "60 s", id="retry before the timeout"),
