@@ -45,7 +45,8 @@ FILES = {
     "kubernetes/**/*_test.py": "tests",
     "botocore/data/*/*/examples-1.json": "documentation",
     "**/__pycache__/*": "compiled for another path",
-    "*.dist-info/*": "all but METADATA, which importlib.metadata reads",
+    "*.dist-info/**/*": "all but METADATA, which importlib.metadata reads",
+    "*.data/scripts/*": "command lines",
 }
 # What chalicelib makes clients of. botocore ships 400 others.
 SERVICES = frozenset({"dynamodb", "eks", "events", "lambda", "logs", "s3", "sts"})

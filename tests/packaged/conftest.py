@@ -132,7 +132,8 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
     cluster.start()
     try:
         set_up(cluster)
-        start_ministack(local, KUBECONFIG=str(cluster.state / f"kubeconfig-{config.SERVICE_USER}"))
+        kubeconfig = str(cluster.state / f"kubeconfig-{config.SERVICE_USER}")
+        start_ministack(local, KUBECONFIG=kubeconfig, AUTH="true")
         try:
             deployed = Deployment(local, folder)
             deployed.run("up")
