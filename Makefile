@@ -37,7 +37,7 @@ token: .venv/.local-stamp ## print a token: TENANT=acme ROLES=member [TTL=second
 redrive: .venv/.local-stamp ## try dead letters again: move them back to their queues
 	@$(PY) -m infra.local.redrive
 
-##@ Deploy it: docs/deploy.md
+##@ Deploy it: docs/deploying.md
 .PHONY: package deploy destroy
 package: export STAGE := $(or $(STAGE),dev)
 package deploy: export STAGE_FILE := $(STAGE_FILE)

@@ -172,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             for name, left in down(given.stage, Aws()).items():
                 print(f"kept       {name}: {left}")
-            print("kept       the bucket with the packages; docs/deploy.md says how to remove all of it")
+            print("kept       the bucket with the packages; docs/deploying.md says how to remove all of it")
     except (BadStage, CannotPackage, NotWhole, DeployFailed) as error:
         print(f"deploy: {error}", file=sys.stderr)
         return 1

@@ -1,9 +1,10 @@
 """What `make deploy` deploys, on a MiniStack of its own beside an embedded Kubernetes: every step of a job's
 way runs in a deployed Lambda function, unpacked from the packaged zip.
 
-What differs from AWS, beyond what MiniStack is: its functions inherit KUBECONFIG from it, not signing in
-to EKS, the JWKS is a file, and in an event source's pattern MiniStack takes "does not exist" for never true
-where what is above it is missing too (`let_missing_through`).
+AUTH holds every function to its role. What differs from AWS, beyond what MiniStack is: functions inherit
+KUBECONFIG from it and do not sign in to EKS; the JWKS is a file; it speaks plain HTTP, so that the bucket's
+TLS-only policy, which would deny all, is taken away; and in an event source's pattern it takes "does not
+exist" for never true where what is above it is missing too (`let_missing_through`).
 """
 
 from __future__ import annotations
@@ -138,6 +139,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
             deployed = Deployment(local, folder)
             deployed.run("up")
             let_missing_through(deployed.client("lambda"))
+            deployed.client("s3").delete_bucket_policy(Bucket=deployed.outputs()["SubmissionsBucketName"])
             yield deployed
         finally:
             stop_ministack(local)
@@ -146,7 +148,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
 
 
 def set_up(cluster: EmbeddedCluster) -> None:
-    """What an admin does once: docs/deploy.md."""
+    """What an admin does once: docs/deploying.md."""
     api = KubernetesApi.from_kubeconfig(str(cluster.state / "kubeconfig"), None, 10)
     cluster_setup.grant_role(lambda: api)
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
