@@ -82,19 +82,27 @@ def up(stage: Stage, out: Path, aws: Aws, *, emulated: bool) -> dict[str, str]:
     account, region = aws.account(), aws.region()
     print(package.report(package.build(stage, out, measured=not emulated)), flush=True)
     bucket = _artifacts_bucket(stage, aws, account, region)
-    packaged = out / "packaged.yaml"
     where = ("--s3-bucket", bucket, "--s3-prefix", stage.stack)
     _say(f"uploading to s3://{bucket}/{stage.stack}")
-    source = ("--template-file", str(out / "sam.yaml"), "--output-template-file", str(packaged))
+    packaged = str(out / "packaged.yaml")
+    source = ("--template-file", str(out / "sam.yaml"), "--output-template-file", packaged)
     aws.text("cloudformation", "package", *source, *where)
     _say(f"deploying {stage.stack} to {account} in {region}")
+    bring_about(aws, stage, values, ("--template-file", packaged, *where))
+    return _outputs(aws, stage)
+
+
+def bring_about(aws: Aws, stage: Stage, values: Mapping[str, str], source: Sequence[str]) -> None:
+    """Create or update the stack. Raises DeployFailed, with CloudFormation's own reasons."""
     overrides = [f"{name}={value}" for name, value in values.items()]
-    aws.text(
-        *("cloudformation", "deploy", "--stack-name", stage.stack, "--template-file", str(packaged)),
-        *(*where, "--capabilities", "CAPABILITY_IAM", "--no-fail-on-empty-changeset"),
-        *("--parameter-overrides", *overrides),
-    )
-    return _outputs(_stack(aws, stage) or {})
+    try:
+        aws.text(
+            *("cloudformation", "deploy", "--stack-name", stage.stack, *source),
+            *("--capabilities", "CAPABILITY_IAM", "--no-fail-on-empty-changeset"),
+            *("--parameter-overrides", *overrides),
+        )
+    except DeployFailed as error:
+        raise DeployFailed("\n".join([str(error), *_reasons(aws, stage)])) from error
 
 
 def down(stage_name: str, aws: Aws) -> dict[str, str]:
@@ -137,13 +145,24 @@ def _artifacts_bucket(stage: Stage, aws: Aws, account: str, region: str) -> str:
     return bucket
 
 
-def _stack(aws: Aws, stage: Stage) -> dict[str, Any] | None:
-    found = aws.json("cloudformation", "describe-stacks", "--stack-name", stage.stack)["Stacks"]
-    return dict(found[0]) if found else None
-
-
-def _outputs(stack: Mapping[str, Any]) -> dict[str, str]:
+def _outputs(aws: Aws, stage: Stage) -> dict[str, str]:
+    (stack,) = aws.json("cloudformation", "describe-stacks", "--stack-name", stage.stack)["Stacks"]
     return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+
+
+def _reasons(aws: Aws, stage: Stage) -> list[str]:
+    """What failed, the newest first: the AWS CLI only says that something did."""
+    try:
+        events = aws.json("cloudformation", "describe-stack-events", "--stack-name", stage.stack)[
+            "StackEvents"
+        ]
+    except DeployFailed:
+        return []
+    return [
+        f"  {event['LogicalResourceId']}: {event.get('ResourceStatusReason', event['ResourceStatus'])}"
+        for event in events
+        if "FAILED" in event["ResourceStatus"]
+    ][:10]
 
 
 def _retained() -> set[str]:

@@ -10,7 +10,7 @@ import cfnlint.data.AdditionalSpecs
 import pytest
 
 from infra.local.config import REPO
-from infra.packaging import deploy, package, trim
+from infra.packaging import deploy, package, stages, trim
 from infra.packaging.deploy import Aws, DeployFailed
 from infra.packaging.package import CannotPackage
 
@@ -51,3 +51,26 @@ def test_a_bad_parameter_stops_a_deploy_before_anything_is_asked_of_aws(
     assert deploy.main(["up", "--stage", "test", "--stage-file", str(file)]) == 1
     assert "stage.json: Pool: unknown" in capsys.readouterr().err
     assert not called.exists()
+
+
+def test_a_deploy_that_fails_says_why_in_cloudformations_words(tmp_path: Path) -> None:
+    events = {
+        "StackEvents": [
+            {
+                "LogicalResourceId": "JobsTable",
+                "ResourceStatus": "CREATE_FAILED",
+                "ResourceStatusReason": "taken",
+            },
+            {"LogicalResourceId": "UploadsQueue", "ResourceStatus": "CREATE_COMPLETE"},
+        ]
+    }
+    (tmp_path / "events").write_text(json.dumps(events))
+    says = f'case "$*" in *events*) exec /bin/cat {tmp_path}/events;; *) echo went wrong >&2; exit 255;; esac'
+    (tmp_path / "aws").write_text(f"#!/bin/sh\n{says}\n")
+    (tmp_path / "aws").chmod(0o755)
+    with pytest.raises(DeployFailed) as caught:
+        deploy.bring_about(Aws({"PATH": str(tmp_path)}), stages.read("dev"), {}, ())
+    assert str(caught.value).splitlines() == [
+        "aws cloudformation deploy: went wrong",
+        "  JobsTable: taken",
+    ]
