@@ -54,7 +54,7 @@ destroy: .venv/.local-stamp ## remove the stack; says what it keeps: STAGE=…
 ##@ Work on it
 .PHONY: test test-e2e test-cluster check lint format types imports requirements requirements-check clean help
 test: .venv/.dev-stamp .venv-ministack/.stamp try-terminal-page ## the whole suite (TESTS=tests/unit for a part)
-	@$(PY) -m pytest -m "not cluster and not packaged" $(TESTS)
+	@$(PY) -m pytest -m "not cluster" $(TESTS)
 
 test-cluster: .venv/.dev-stamp .venv-ministack/.stamp ## the cluster tests against a real Kubernetes (KUBECONFIG)
 	@[ -n "$$KUBECONFIG" ] || { echo "set KUBECONFIG to the cluster that the tests are to run on" >&2; exit 2; }
@@ -90,8 +90,8 @@ requirements-check: .venv/.dev-stamp
 		{ echo "requirements.txt is not what pyproject.toml says: run 'make requirements'" >&2; exit 1; }
 	@rm dist/requirements.check
 
-test-e2e: .venv/.dev-stamp .venv-ministack/.stamp ## package, deploy to MiniStack, use it, remove it (needs the AWS CLI)
-	@$(PY) -m pytest -m packaged $(TESTS)
+test-e2e: .venv/.dev-stamp .venv-ministack/.stamp ## of it: package, deploy to MiniStack, run jobs, remove it (needs the AWS CLI)
+	@$(PY) -m pytest tests/packaged
 
 clean: ## stop the stack, remove its data and everything generated; the venvs stay
 	@if [ -x $(PY) ]; then $(PY) -m infra.local.stack down; fi

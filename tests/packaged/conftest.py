@@ -36,12 +36,6 @@ NAMESPACE = f"trainyard-{TENANT}"
 PARAMETERS = {"JwtIssuer": config.ISSUER, "LogRetentionDays": 7}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker("packaged")
-
-
 @dataclass
 class Deployment:
     """A stage that is deployed to MiniStack, and a member of one tenant who uses it."""
@@ -105,17 +99,20 @@ class Deployment:
     def until(self, job_id: str, condition: Callable[[Any], bool]) -> Any:
         return wait_for(lambda: self.detail(job_id), condition)
 
-    def invoked(self) -> set[str]:
-        """The functions, by logical name, that have run: each has written a log then."""
+    def functions(self) -> dict[str, str]:
+        """The functions' names by their logical ones."""
         stack = {"StackName": f"trainyard-{STAGE}"}
         resources = self.client("cloudformation").describe_stack_resources(**stack)["StackResources"]
-        names = {
-            f"/aws/lambda/{each['PhysicalResourceId']}": each["LogicalResourceId"]
+        return {
+            each["LogicalResourceId"]: each["PhysicalResourceId"]
             for each in resources
             if each["ResourceType"] == "AWS::Lambda::Function"
         }
-        groups = self.client("logs").describe_log_groups()["logGroups"]
-        return {names[group["logGroupName"]] for group in groups if group["logGroupName"] in names}
+
+    def invoked(self) -> set[str]:
+        """The functions, by logical name, that have run: each has written a log then."""
+        groups = {group["logGroupName"] for group in self.client("logs").describe_log_groups()["logGroups"]}
+        return {logical for logical, name in self.functions().items() if f"/aws/lambda/{name}" in groups}
 
 
 @pytest.fixture(scope="package")

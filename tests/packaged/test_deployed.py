@@ -61,8 +61,18 @@ def test_a_file_in_the_bucket_becomes_a_job_with_a_status_file_beside_it(deploym
     assert (shown["status"], shown["reason"]) == ("succeeded", "Completed")
 
 
+def test_a_recount_counts_what_the_list_does(deployment: Deployment) -> None:
+    payload = json.dumps({"tenant": TENANT})
+    name = deployment.functions()["Recount"]
+    answer = deployment.client("lambda").invoke(FunctionName=name, Payload=payload)
+    counted = json.loads(answer["Payload"].read())
+    assert "FunctionError" not in answer, counted
+    listed = deployment.call("GET", "/api/v1/training/jobs").json()["data"]["pagination"]["total"]
+    assert sum(counted.values()) == listed > 0
+
+
 def test_all_of_that_ran_in_deployed_functions(deployment: Deployment) -> None:
-    assert deployment.invoked() == set(measure.FIRST_CALL) - {"Recount"}
+    assert deployment.invoked() == set(deployment.functions()) == set(measure.FIRST_CALL)
 
 
 def test_a_deploy_over_the_stack_and_its_end_both_keep_table_and_bucket(deployment: Deployment) -> None:
