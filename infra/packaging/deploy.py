@@ -106,8 +106,9 @@ def bring_about(aws: Aws, stage: Stage, values: Mapping[str, str], source: Seque
 
 
 def down(stage_name: str, aws: Aws) -> dict[str, str]:
-    """Delete the stack; returns what is kept of it: the physical ids by logical name."""
-    stack = f"trainyard-{stage_name}"
+    """Delete the stack; returns what is kept of it: the physical ids by logical name. Raises BadStage,
+    DeployFailed."""
+    stack = stages.stack_name(stage_name)
     found = aws.json("cloudformation", "describe-stack-resources", "--stack-name", stack)["StackResources"]
     kept = _retained()
     left = {

@@ -73,7 +73,7 @@ def cold_starts(tree: Path, handlers: Mapping[str, str]) -> list[ColdStart]:
         subprocess.run([sys.executable, "-m", "compileall", "-q", folder], check=True)
         found = [_measure(MINIMAL, "minimal.app", [folder, str(tree)], (), ())]
     for function, handler in sorted(handlers.items()):
-        parts, more = FIRST_CALL[function]
+        parts, more = FIRST_CALL.get(function, ((), ()))
         found.append(_measure(function, handler, [str(tree)], parts, more))
     return found
 

@@ -44,13 +44,21 @@ class Stage:
 
     @property
     def stack(self) -> str:
-        return f"trainyard-{self.name}"
+        return stack_name(self.name)
+
+
+def stack_name(stage: str) -> str:
+    """The stack of the stage of that name. Raises BadStage."""
+    if not _NAME.fullmatch(stage):
+        raise BadStage(
+            f"STAGE={stage!r}: a letter, then letters, digits and '-', all lower-case, are allowed"
+        )
+    return f"trainyard-{stage}"
 
 
 def read(name: str, path: str = "") -> Stage:
     """The stage of that name, by default out of infra/stages. Raises BadStage."""
-    if not _NAME.fullmatch(name):
-        raise BadStage(f"STAGE={name!r}: a letter, then letters, digits and '-', all lower-case, are allowed")
+    stack_name(name)
     file = Path(path) if path else REPO / "infra" / "stages" / f"{name}.json"
     try:
         body = json.loads(file.read_text(encoding="utf-8"))

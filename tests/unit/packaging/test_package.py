@@ -7,11 +7,13 @@ import re
 from pathlib import Path
 
 import cfnlint.data.AdditionalSpecs
+import chalice
 import pytest
 
 from infra.local.config import REPO
-from infra.packaging import deploy, package, stages, trim
+from infra.packaging import deploy, measure, package, stages, trim
 from infra.packaging.deploy import Aws, DeployFailed
+from infra.packaging.measure import NotWhole
 from infra.packaging.package import CannotPackage
 
 
@@ -74,3 +76,11 @@ def test_a_deploy_that_fails_says_why_in_cloudformations_words(tmp_path: Path) -
         "aws cloudformation deploy: went wrong",
         "  JobsTable: taken",
     ]
+
+
+def test_a_package_that_lacks_what_a_function_imports_is_not_whole(tmp_path: Path) -> None:
+    (tmp_path / "chalice").symlink_to(Path(chalice.__file__).parent, target_is_directory=True)
+    (tmp_path / "chalicelib").symlink_to(REPO / "chalicelib", target_is_directory=True)
+    handlers = {"Recount": "chalicelib.triggers.maintenance.recount"}
+    with pytest.raises(NotWhole, match=r"Recount does not start out of the package alone:(.|\n)*botocore"):
+        measure.cold_starts(tmp_path, handlers)
