@@ -124,6 +124,10 @@ def _check_together(stage: Stage, values: Mapping[str, str], body: Mapping[str, 
         culprit = next((name for name, _ in _named(body) if name in str(error)), "")
         parameter = dict(_named(body)).get(culprit, "parameters")
         raise _bad(stage, parameter, str(error)) from error
+    for name, other in (("VpcSubnetIds", "VpcSecurityGroupIds"), ("VpcSecurityGroupIds", "VpcSubnetIds")):
+        if values[other] and not values[name]:
+            raise _bad(stage, name, f"missing: {other} is given, and they go together")
+    _check_clusters(stage, load(told).clusters, values)
     slowest = max(functions.timeout_seconds(reader) for reader in QUEUE_READERS)
     if float(values["QueueRetrySeconds"]) < slowest:
         raise _bad(
@@ -139,6 +143,19 @@ def _check_together(stage: Stage, values: Mapping[str, str], body: Mapping[str, 
             longest,
             f"the functions' variables would have {total} bytes, and {MAX_VALUE_BYTES} at most",
         )
+
+
+def _check_clusters(
+    stage: Stage, clusters: Mapping[str, Mapping[str, str]], values: Mapping[str, str]
+) -> None:
+    """That the functions may look up, and sign in to, the clusters on EKS that they are told of."""
+    known = [arn.rpartition("/")[2] for arn in values["EksClusterArns"].split(",")]
+    for name, cluster in clusters.items():
+        role, is_looked_up = cluster.get("role_arn"), "eks" in cluster and "endpoint" not in cluster
+        if role and role not in values["EksRoleArns"].split(","):
+            raise _bad(stage, "EksRoleArns", f"{role} is missing, which Clusters.{name} names")
+        if is_looked_up and not role and cluster["eks"] not in known:
+            raise _bad(stage, "EksClusterArns", f"{cluster['eks']!r} is missing, which Clusters.{name} names")
 
 
 def _variables(body: Mapping[str, Any], values: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -12,6 +12,17 @@ from infra.packaging import stages
 from infra.packaging.stages import BadStage
 
 GOOD = {"JwksUrl": "https://issuer.example/jwks.json", "JwtIssuer": "https://issuer.example"}
+ROLE = "arn:aws:iam::222222222222:role/trainyard"
+ON_A = {"default": {"cluster": "a"}}
+EKS = {
+    "here": {"eks": "gpu"},
+    "there": {"eks": "big", "role_arn": ROLE},
+    "told": {
+        "eks": "old",
+        "endpoint": "https://k8s",
+        "certificate_authority": "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCg==",
+    },
+}
 POOLS = {f"pool-{number}": {"cluster": "default"} for number in range(100)}
 IMAGES = {f"framework-{number}": "registry.example/image" for number in range(50)}
 
@@ -55,6 +66,22 @@ def test_what_is_json_in_the_file_reaches_the_functions_as_json(tmp_path: Path) 
         ),
         pytest.param({"Pools": "{"}, "Pools", "not JSON", id="pools that are not JSON"),
         pytest.param({"Images": {"pytorch": 1}}, "Images", "a text", id="image that is no text"),
+        pytest.param(
+            {"Clusters": {"a": {"eks": "gpu"}}, "Pools": ON_A},
+            "EksClusterArns",
+            "'gpu' is missing, which Clusters.a names",
+            id="cluster that may not be looked up",
+        ),
+        pytest.param(
+            {"Clusters": {"a": {"eks": "gpu", "role_arn": ROLE}}, "Pools": ON_A},
+            "EksRoleArns",
+            f"{ROLE} is missing",
+            id="role that may not be assumed",
+        ),
+        pytest.param({"VpcSubnetIds": "subnet-1"}, "VpcSecurityGroupIds", "go together", id="subnets alone"),
+        pytest.param(
+            {"VpcSecurityGroupIds": "sg-1"}, "VpcSubnetIds", "go together", id="security groups alone"
+        ),
         pytest.param({"QueueRetrySeconds": 30}, "QueueRetrySeconds", "60 s", id="retry before the timeout"),
         pytest.param({"Pools": "x" * 4097}, "Pools", "4097 bytes", id="more than a parameter holds"),
         pytest.param(
@@ -67,6 +94,16 @@ def test_a_bad_parameter_is_named(tmp_path: Path, change: dict[str, Any], named:
     with pytest.raises(BadStage, match=rf"stage\.json: {named}: ") as caught:
         stages.parameters(bad)
     assert why in str(caught.value)
+
+
+def test_clusters_on_eks_need_what_their_lookup_and_their_sign_in_need_and_no_more(tmp_path: Path) -> None:
+    here = stage(
+        tmp_path,
+        parameters=GOOD
+        | {"Clusters": EKS, "Pools": {"default": {"cluster": "here"}}, "EksRoleArns": ROLE}
+        | {"EksClusterArns": "arn:aws:eks:us-east-1:111111111111:cluster/gpu"},
+    )
+    assert json.loads(stages.parameters(here)["Clusters"]) == EKS
 
 
 def test_keys_in_a_file_do_for_an_emulator(tmp_path: Path) -> None:
