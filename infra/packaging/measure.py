@@ -18,7 +18,12 @@ from statistics import median
 
 RUNS = 3
 MINIMAL = "minimal Chalice app"
-_CLUSTER = ("kubernetes.client.api_client", "kubernetes.client.exceptions", "kubernetes.config")
+_CLUSTER = (
+    "kubernetes.client.api_client",
+    "kubernetes.client.exceptions",
+    "kubernetes.config",
+    "chalicelib.eks",
+)
 # What a function's first call builds: parts of the container, and what the cluster's adapter imports.
 FIRST_CALL: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "APIHandler": (("submission", "jobs", "events"), ()),

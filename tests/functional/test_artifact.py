@@ -11,6 +11,7 @@ from infra.local import config, tokens
 from infra.packaging import stages
 from infra.packaging.measure import MINIMAL
 from infra.packaging.package import MAX_ZIPPED_DIRECT, Package, build, handlers, report
+from infra.packaging.trim import SERVICES
 from tests.functional.kubernetes.clusters import EmbeddedCluster
 
 
@@ -65,6 +66,23 @@ def test_out_of_the_package_alone_a_token_is_checked_and_a_job_is_handed_over(
     assert done.stdout.split() == ["acme", "None", "job-1", "None"], done.stderr
 
 
+def test_out_of_the_package_alone_a_client_is_made_of_every_service_that_ships(
+    built: Package, tmp_path: Path
+) -> None:
+    zipfile.ZipFile(built.zip).extractall(tmp_path)
+    command = [sys.executable, "-I", "-S", "-B", "-c", CLIENTS, str(tmp_path), *sorted(SERVICES)]
+    done = subprocess.run(command, env={}, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == sorted(SERVICES), done.stderr
+
+
+CLIENTS = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import botocore.session
+for service in sys.argv[2:]:
+    made = botocore.session.get_session().create_client(service, region_name="us-east-1")
+    print(service if made.meta.service_model.operation_names else "has no operations")
+"""
 # Nothing but the package and the standard library is in reach: -I and -S.
 ALONE = """
 import sys
