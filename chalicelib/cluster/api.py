@@ -15,8 +15,9 @@ from functools import partial
 from typing import Any
 
 from urllib3 import BaseHTTPResponse, Retry
-from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.exceptions import HTTPError
 
+from chalicelib.cluster.lines import together
 from chalicelib.errors import ClusterForbids, ClusterRejected, ClusterUnavailable
 from chalicelib.services.ports import ExecCall
 
@@ -90,6 +91,13 @@ class KubernetesApi:
     def watch(self, path: str, query: Mapping[str, Any], seconds: float) -> Iterator[dict[str, Any]]:
         """The changes of a list as they happen, for about that long. Raises Gone when it was too long ago
         that the query's `resourceVersion` was the newest."""
+        for changes in self.watch_many(path, query, seconds):
+            yield from changes
+
+    def watch_many(
+        self, path: str, query: Mapping[str, Any], seconds: float
+    ) -> Iterator[Sequence[dict[str, Any]]]:
+        """As `watch`, with those together that have come by the time that they are asked for."""
         timing = {"watch": 1, "timeoutSeconds": max(1, round(seconds)), "allowWatchBookmarks": "true"}
         # The server is to end it, so that the connection stays good; it knows whole seconds only.
         patience = seconds if seconds < 1 else seconds + 1
@@ -97,8 +105,13 @@ class KubernetesApi:
         response = self._open("GET", path, {**query, **timing}, None, (connect, patience))
         self._watched.add(response)
         try:
-            for line in _lines(response):
-                yield _change(line)
+            with reading():
+                for lines in together(response):
+                    changes, trouble = _changes(lines)
+                    if changes:
+                        yield changes
+                    if trouble:
+                        raise trouble
         except ClusterUnavailable:
             if response in self._watched:
                 raise
@@ -210,18 +223,6 @@ def _client(path: str | None, context: str | None) -> Any:
     return ApiClient(configuration)
 
 
-def _lines(response: BaseHTTPResponse) -> Iterator[bytes]:
-    """The lines of a body as they come, until it ends or nothing has come for as long as it may take."""
-    rest = b""
-    try:
-        with reading(), suppress(ReadTimeoutError):
-            for chunk in response.stream():
-                *lines, rest = (rest + chunk).split(b"\n")
-                yield from filter(None, lines)
-    finally:
-        response.close()
-
-
 def _is_in_a_pod() -> bool:
     return "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ
 
@@ -233,6 +234,17 @@ def _tls(settings: Any) -> ssl.SSLContext:
     if not settings.verify_ssl:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
+
+
+def _changes(lines: Sequence[bytes]) -> tuple[list[dict[str, Any]], Exception | None]:
+    """What lines tell, up to the first that tells of trouble."""
+    changes: list[dict[str, Any]] = []
+    for line in lines:
+        try:
+            changes.append(_change(line))
+        except (ClusterUnavailable, ClusterRejected, NotFoundInCluster, AlreadyExists) as error:
+            return changes, error
+    return changes, None
 
 
 def _change(line: bytes) -> dict[str, Any]:
