@@ -244,7 +244,7 @@ class Container:
             lease=timedelta(seconds=self.settings.sync_lease_seconds),
             holder=holder,
             sleep=self.sleep,
-            feed=Feed(store, self.settings.pools, self.clusters),
+            feed=Feed(store, self.settings.pools, self.clusters, self.clock, self.sleep),
             news=self.news,
         )
         meter = RepairMeter(self.settings.instance)

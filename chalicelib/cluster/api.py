@@ -20,11 +20,11 @@ from urllib3.exceptions import (
     HTTPError,
     MaxRetryError,
     NewConnectionError,
-    ReadTimeoutError,
     SSLError,
 )
 
 from chalicelib.cluster.clients import kubeconfig_client, token_client
+from chalicelib.cluster.lines import together
 from chalicelib.cluster.sign_in import MakeSignIn
 from chalicelib.errors import ClusterForbids, ClusterRejected, ClusterUnavailable, SignInFailed
 from chalicelib.services.ports import ExecCall
@@ -107,6 +107,13 @@ class KubernetesApi:
     def watch(self, path: str, query: Mapping[str, Any], seconds: float) -> Iterator[dict[str, Any]]:
         """The changes of a list as they happen, for about that long. Raises Gone when it was too long ago
         that the query's `resourceVersion` was the newest."""
+        for changes in self.watch_many(path, query, seconds):
+            yield from changes
+
+    def watch_many(
+        self, path: str, query: Mapping[str, Any], seconds: float
+    ) -> Iterator[Sequence[dict[str, Any]]]:
+        """As `watch`, with those together that have come by the time that they are asked for."""
         timing = {"watch": 1, "timeoutSeconds": max(1, round(seconds)), "allowWatchBookmarks": "true"}
         # The server is to end it, so that the connection stays good; it knows whole seconds only.
         patience = seconds if seconds < 1 else seconds + 1
@@ -114,8 +121,13 @@ class KubernetesApi:
         response = self._open("GET", path, {**query, **timing}, None, (connect, patience))
         self._watched.add(response)
         try:
-            for line in _lines(response):
-                yield _change(line)
+            with reading():
+                for lines in together(response):
+                    changes, trouble = _changes(lines)
+                    if changes:
+                        yield changes
+                    if trouble:
+                        raise trouble
         except ClusterUnavailable:
             if response in self._watched:
                 raise
@@ -222,18 +234,6 @@ def reading() -> Iterator[None]:
         raise ClusterUnavailable(f"the Kubernetes API does not answer: {error}") from error
 
 
-def _lines(response: BaseHTTPResponse) -> Iterator[bytes]:
-    """The lines of a body as they come, until it ends or nothing has come for as long as it may take."""
-    rest = b""
-    try:
-        with reading(), suppress(ReadTimeoutError):
-            for chunk in response.stream():
-                *lines, rest = (rest + chunk).split(b"\n")
-                yield from filter(None, lines)
-    finally:
-        response.close()
-
-
 def _tls(settings: Any) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=settings.ssl_ca_cert, cadata=settings.ca_cert_data)
     if settings.cert_file:
@@ -241,6 +241,17 @@ def _tls(settings: Any) -> ssl.SSLContext:
     if not settings.verify_ssl:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
+
+
+def _changes(lines: Sequence[bytes]) -> tuple[list[dict[str, Any]], Exception | None]:
+    """What lines tell, up to the first that tells of trouble."""
+    changes: list[dict[str, Any]] = []
+    for line in lines:
+        try:
+            changes.append(_change(line))
+        except (ClusterUnavailable, ClusterRejected, NotFoundInCluster, AlreadyExists) as error:
+            return changes, error
+    return changes, None
 
 
 def _change(line: bytes) -> dict[str, Any]:

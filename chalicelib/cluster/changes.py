@@ -54,6 +54,6 @@ def _listed(api: KubernetesApi, path: str) -> Generator[Changes, None, str]:
 
 
 def _watched(api: KubernetesApi, path: str, version: str, seconds: float) -> Iterator[Changes]:
-    for change in api.watch(path, {"resourceVersion": version}, seconds):
-        objects = [change["object"]] if change["type"] in ("ADDED", "MODIFIED") else []
-        yield Changes(objects, change["object"]["metadata"]["resourceVersion"])
+    for told in api.watch_many(path, {"resourceVersion": version}, seconds):
+        objects = [change["object"] for change in told if change["type"] in ("ADDED", "MODIFIED")]
+        yield Changes(objects, told[-1]["object"]["metadata"]["resourceVersion"])

@@ -11,16 +11,20 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 
 from chalicelib.domain.events import Event, job_id_of
 from chalicelib.domain.job import Job
 from chalicelib.domain.pools import Pool
 from chalicelib.errors import ClusterRejected, ClusterUnavailable, LeaseLost, StoreUnavailable
-from chalicelib.services.ports import Clusters, JobStore
+from chalicelib.services.ports import Clock, Clusters, JobStore
 
 log = logging.getLogger(__name__)
 
 MOST_KNOWN = 20_000  # job ids whose place is remembered
+CALM = 20  # Events within a second that are kept as they come: those of a few jobs that begin
+GATHER_SECONDS = 0.5  # for which more of them gather where more come: many together are one write
+PLENTY = 100  # that are not waited for to become more
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +42,18 @@ class _Source:
 class Feed:
     """Reads the Events of all pools' clusters, several clusters at a time."""
 
-    def __init__(self, store: JobStore, pools: Mapping[str, Pool], clusters: Clusters) -> None:
-        self._readers = [_Reader(source, store, pools, clusters) for source in _sources(pools.values())]
+    def __init__(
+        self,
+        store: JobStore,
+        pools: Mapping[str, Pool],
+        clusters: Clusters,
+        clock: Clock,
+        sleep: Callable[[float], None],
+    ) -> None:
+        self._readers = [
+            _Reader(source, store, pools, clusters, _Rest(clock, sleep))
+            for source in _sources(pools.values())
+        ]
 
     def resume(self) -> None:
         """Go on where the last reader ended, whoever that was."""
@@ -63,13 +77,19 @@ class _Reader:
     """One source's reader: used by one thread at a time."""
 
     def __init__(
-        self, source: _Source, store: JobStore, pools: Mapping[str, Pool], clusters: Clusters
+        self,
+        source: _Source,
+        store: JobStore,
+        pools: Mapping[str, Pool],
+        clusters: Clusters,
+        rest: _Rest,
     ) -> None:
         self.position: str | None = None
         self._source = source
         self._store = store
         self._pools = pools
         self._clusters = clusters
+        self._rest = rest
         self._places: dict[str, tuple[str, str] | None] = {}  # job id → cluster, namespace; None: no job
 
     def follow(self, seconds: float, goes_on: Callable[[], bool]) -> list[tuple[str, str]]:
@@ -93,6 +113,7 @@ class _Reader:
                 self.position = happened.position or self.position
                 if happened.position is None and not goes_on():
                     return
+                self._rest.after(len(happened.events))
         finally:
             if self.position and self.position != begin:
                 self._store.save_feed_position(source.name, self.position)
@@ -117,6 +138,24 @@ class _Reader:
     def _place(self, job: Job | None) -> tuple[str, str] | None:
         pool = self._pools.get(job.spec.pool) if job and not job.is_deleted else None
         return (pool.cluster, pool.namespace_of(job.tenant)) if job and pool else None
+
+
+class _Rest:
+    """Between one batch of Events and the next: none in calm times, so that each is kept as it comes."""
+
+    def __init__(self, clock: Clock, sleep: Callable[[float], None]) -> None:
+        self._clock = clock
+        self._sleep = sleep
+        self._since = clock()
+        self._told = 0
+
+    def after(self, told: int) -> None:
+        now = self._clock()
+        if now - self._since >= timedelta(seconds=1):
+            self._since, self._told = now, 0
+        self._told += told
+        if self._told > CALM and told < PLENTY:
+            self._sleep(GATHER_SECONDS)
 
 
 def _is_about(job_id: str, event: Event) -> bool:

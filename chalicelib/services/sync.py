@@ -125,7 +125,8 @@ class Sync:
     def sweep(self) -> bool:
         """Settle every unsettled record by what was last seen of it: what nobody submitted, what could not be
         done before, what only time decides. False when there is none."""
-        records = list(self._store.unsettled())
+        # In another order than the outbox's, or both come to one job after the other at the same time.
+        records = sorted(self._store.unsettled(), key=lambda job: job.id[::-1])
         for job in records:
             if not self._leading.goes_on():
                 raise LeaseLost("it ran out while records were settled")

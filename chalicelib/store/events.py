@@ -5,7 +5,7 @@ Nothing needs the outbox here: its filter lets only records through.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ from chalicelib.store import conditions
 from chalicelib.store.items import Item, to_time
 from chalicelib.store.keys import EVENT, event_key, event_position_key, job_key
 from chalicelib.store.table import ConditionFailed, Table
-from chalicelib.store.transactions import Action, put_beside
+from chalicelib.store.transactions import Action, put, put_beside, transact
 
 # A job has a dozen or two; whoever may write Events in a tenant's namespace must not fill the table. Those
 # that come with the record are counted, but never refused.
@@ -24,6 +24,7 @@ MOST_EVENTS = 1000
 # Whoever counted a job that is that far from it does not count it again: what comes with its record is less.
 FAR = 200
 MOST_COUNTED = 10_000  # jobs whose room is remembered
+MOST_TOGETHER = 50  # events that one transaction writes: what waits for it is not to wait for long
 
 
 class Events:
@@ -44,20 +45,9 @@ class Events:
     def add(self, told: Iterable[tuple[str, Event]]) -> None:
         newest_last = sorted((self._item(job_id, event) for job_id, event in told), key=_newness)
         items = {_key_of(item): item for item in newest_last}
-        standing = self._standing(items)
-        room: dict[str, int] = {}
-        for key, item in items.items():
-            if key in standing:
-                if _newness(item) > _newness(standing[key]):
-                    self._put(item)
-                continue
-            job = item["pk"]["S"]
-            if job not in room:
-                room[job] = self._room(job)
-            room[job] -= 1
-            self._counted[job] = room[job]
-            if room[job] >= 0:
-                self._put(item)
+        news = list(self._news(items, self._standing(items)))
+        for start in range(0, len(news), MOST_TOGETHER):
+            self._put(news[start : start + MOST_TOGETHER])
 
     def page(self, job_id: str, limit: int, after: str | None) -> EventPage:
         start = {"ExclusiveStartKey": event_position_key(job_id, after)} if after else {}
@@ -72,12 +62,45 @@ class Events:
         last = found[-1]["sk"]["S"].removeprefix(EVENT) if goes_on else None
         return EventPage(tuple(map(_from_item, found)), last)
 
-    def _put(self, item: Item) -> None:
-        values = {":last_at": item["last_at"], ":times": item["times"]}
+    def _news(
+        self, items: Mapping[tuple[str, str], Item], standing: Mapping[tuple[str, str], Item]
+    ) -> Iterator[Item]:
+        """Those that are newer than what is there, or that are new and have room."""
+        room: dict[str, int] = {}
+        for key, item in items.items():
+            if key in standing:
+                if _newness(item) > _newness(standing[key]):
+                    yield item
+                continue
+            job = item["pk"]["S"]
+            if job not in room:
+                room[job] = self._room(job)
+            room[job] -= 1
+            self._counted[job] = room[job]
+            if room[job] >= 0:
+                yield item
+
+    def _put(self, items: Sequence[Item]) -> None:
+        """All of them, but for those that are there already."""
+        if len(items) < 2:
+            for item in items:
+                self._put_one(item)
+            return
+        labelled = {str(number): item for number, item in enumerate(items)}
+        actions = [
+            put(label, item, conditions.NEWER_EVENT, _compared(item)) for label, item in labelled.items()
+        ]
         try:
-            self._table.put(item, conditions.NEWER_EVENT, values)
+            transact(self._table, lambda _: actions)
+        except ConditionFailed as error:
+            # What stands of those is the same by now, or newer; and nothing of the others was written.
+            self._put([item for label, item in labelled.items() if label not in error.failed])
+
+    def _put_one(self, item: Item) -> None:
+        try:
+            self._table.put(item, conditions.NEWER_EVENT, _compared(item))
         except ConditionFailed:
-            return  # what stands by now is the same, or newer
+            return  # as above
 
     def _standing(self, items: Mapping[tuple[str, str], Item]) -> Mapping[tuple[str, str], Item]:
         """What is there of them. One alone, as a watch tells it, needs no look: its write is conditional."""
@@ -130,6 +153,11 @@ def _key_of(item: Item) -> tuple[str, str]:
 def _newness(item: Item) -> tuple[str, int]:
     """As conditions.NEWER_EVENT compares."""
     return item["last_at"]["S"], int(item["times"]["N"])
+
+
+def _compared(item: Item) -> dict[str, Any]:
+    """The values of conditions.NEWER_EVENT."""
+    return {":last_at": item["last_at"], ":times": item["times"]}
 
 
 def _from_item(item: Item) -> Event:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from decimal import Decimal
 from typing import Any
 
@@ -78,10 +78,13 @@ class Scheduler:
         self._registry = registry
         self._store = registry.store
         self._recorder = Recorder(registry, "default-scheduler")
+        self._used: defaultdict[str, Amounts] = defaultdict(dict)  # node → what its pods ask together
         self.controller: Controller[str] = Controller("scheduler", self._pass)
 
     def start(self) -> None:
         self._store.subscribe(self._on_change)
+        for pod in self._store.each(PODS):
+            self._count(None, pod)
         self.controller.start()
         self.controller.enqueue("all")
 
@@ -90,6 +93,7 @@ class Scheduler:
         if resource in (NODES, CLAIMS):
             self.controller.enqueue("all")
         elif resource == PODS:
+            self._count(change.old, None if change.type == "DELETED" else change.obj)
             waits = change.type == "ADDED" and not change.obj["spec"].get("nodeName")
             ended = finished(change.obj) and not (change.old and finished(change.old))
             if waits or ended or change.type == "DELETED":
@@ -101,7 +105,7 @@ class Scheduler:
         if not waiting:
             return None
         nodes = list(self._store.each(NODES))
-        free = self._free(nodes, pods)
+        free = self._free(nodes)
         again: float | None = None
         for pod in waiting:
             if missing := self._missing_claim(pod):
@@ -112,16 +116,22 @@ class Scheduler:
                 self._place(pod, nodes, free)
         return again
 
-    def _free(self, nodes: list[Obj], pods: list[Obj]) -> dict[str, Amounts]:
+    def _free(self, nodes: list[Obj]) -> dict[str, Amounts]:
         free: dict[str, Amounts] = {}
         for node in nodes:
-            amounts = node["status"]["allocatable"]
-            free[node["metadata"]["name"]] = {name: quantity(amount) for name, amount in amounts.items()}
-        for pod in pods:
-            on = free.get(pod["spec"].get("nodeName") or "")
-            if on is not None and not finished(pod):
-                _take(on, requests_of(pod["spec"]))
+            name, amounts = node["metadata"]["name"], node["status"]["allocatable"]
+            free[name] = {resource: quantity(amount) for resource, amount in amounts.items()}
+            _take(free[name], self._used[name])
         return free
+
+    def _count(self, old: Obj | None, new: Obj | None) -> None:
+        """Keep the nodes' sums: to add all pods up for each one that is new takes a thousand a while."""
+        if old and new and _node_of(old) == _node_of(new) and old["spec"] == new["spec"]:
+            return
+        if new and (node := _node_of(new)):
+            _add(self._used[node], requests_of(new["spec"]))
+        if old and (node := _node_of(old)):
+            _take(self._used[node], requests_of(old["spec"]))
 
     def _place(self, pod: Obj, nodes: list[Obj], free: dict[str, Amounts]) -> None:
         found = {n["metadata"]["name"]: obstacles(pod, n, free[n["metadata"]["name"]]) for n in nodes}
@@ -168,6 +178,16 @@ def _waits(pod: Obj) -> bool:
 def _rank(pod: Obj) -> tuple[int, str, int]:
     metadata = pod["metadata"]
     return -pod["spec"]["priority"], metadata["creationTimestamp"], int(metadata["resourceVersion"])
+
+
+def _node_of(pod: Obj) -> str:
+    """The node whose room the pod takes; empty: none's."""
+    return "" if finished(pod) else pod["spec"].get("nodeName") or ""
+
+
+def _add(used: Amounts, asked: Amounts) -> None:
+    for name, amount in asked.items():
+        used[name] = used.get(name, Decimal(0)) + amount
 
 
 def _take(free: Amounts, asked: Amounts) -> None:

@@ -53,6 +53,25 @@ def test_a_job_goes_on_through_a_kill_and_runs_once(fresh: Fresh) -> None:
     assert int(space.job("outlives").metadata.resource_version) > version
 
 
+def test_room_that_was_taken_before_a_kill_is_taken_after_it_and_given_on_once_it_is_left(
+    fresh: Fresh,
+) -> None:
+    cluster = fresh()
+    space = Space(cluster)
+    all_of_it = {"resources": {"limits": {"nvidia.com/gpu": "8"}}}
+    for name in ("over", "holder"):
+        seconds = "0" if name == "over" else "100"
+        space.run(name, "sleep", seconds, pod={"terminationGracePeriodSeconds": 0}, container=all_of_it)
+        assert space.ended(name) if name == "over" else space.running(name)
+    cluster.end(signal.SIGKILL)
+    cluster.start()
+    space.core, space.batch = cluster.core, cluster.batch
+    space.run("waiter", "true", container=all_of_it)
+    assert "Insufficient nvidia.com/gpu" in wait_for(lambda: space.events("FailedScheduling"))[0].message
+    space.batch.delete_namespaced_job("holder", space.name, propagation_policy="Background")
+    assert space.ended("waiter").type == "Complete"
+
+
 def test_kills_in_the_middle_of_many_starts_lose_and_double_nothing(fresh: Fresh) -> None:
     cluster = fresh()
     space = Space(cluster)

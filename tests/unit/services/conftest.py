@@ -74,7 +74,7 @@ class Yard:
             lease=timedelta(seconds=20),
             holder=holder,
             sleep=self.clock.move,
-            feed=Feed(self.store.fenced(LEASE, holder), pools, self.cluster),
+            feed=Feed(self.store.fenced(LEASE, holder), pools, self.cluster, self.clock, self.clock.move),
             news=lambda follows: Wire(follows, self.clock.move),
         )
 

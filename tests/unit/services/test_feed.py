@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from itertools import accumulate
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from chalicelib.domain.events import Event
 from chalicelib.domain.observed import Outcome
 from chalicelib.domain.pools import Pool
 from chalicelib.errors import ClusterUnavailable
-from chalicelib.services.feed import Feed
+from chalicelib.services.feed import GATHER_SECONDS, PLENTY, Feed
+from chalicelib.services.ports import Happened
 from tests.builders import NAMESPACE, POOL, ended_pod, later, running_pod
 from tests.fake_cluster import FakeCluster
 from tests.unit.services.conftest import ADA, Yard
@@ -45,7 +47,7 @@ def tell(yard: Yard, *events: Event, namespace: str = NAMESPACE) -> None:
 
 def feed(yard: Yard) -> Feed:
     """That of a process that has just begun."""
-    return Feed(yard.store, {POOL.id: POOL}, yard.cluster)
+    return Feed(yard.store, {POOL.id: POOL}, yard.cluster, yard.clock, yard.clock.move)
 
 
 def kept(yard: Yard, job_id: str) -> list[str]:
@@ -162,6 +164,43 @@ def test_a_job_that_was_deleted_gets_no_more(yard: Yard) -> None:
     assert kept(yard, job_id) == []
 
 
+class Bursts(FakeCluster):
+    """Tells so many Events of a job at a time."""
+
+    def __init__(self, job_id: str, sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.job_id, self.sizes = job_id, sizes
+
+    def happened(self, *_: Any) -> Iterator[Happened]:
+        for size, begin in zip(self.sizes, accumulate(self.sizes, initial=1), strict=False):
+            events = [told(self.job_id, number) for number in range(begin, begin + size)]
+            yield Happened([(NAMESPACE, event) for event in events], str(begin))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "rests"),
+    [
+        pytest.param([5, 5, 5, 5], [], id="a few jobs begin"),
+        pytest.param([5, 5, 5, 6], [GATHER_SECONDS], id="one more within the second"),
+        pytest.param([21, 1, 1, 1], [GATHER_SECONDS] * 2, id="many, and then calm again"),
+        pytest.param([PLENTY, PLENTY], [], id="more than enough at a time"),
+    ],
+)
+def test_many_events_are_left_to_gather_and_few_are_kept_at_once(
+    yard: Yard, sizes: list[int], rests: list[float]
+) -> None:
+    job_id = yard.run()
+    rested: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        rested.append(seconds)
+        yard.clock.move(seconds)
+
+    Feed(yard.store, {POOL.id: POOL}, lambda _: Bursts(job_id, sizes), yard.clock, sleep).follow(2, STEADY)
+    assert rested == rests
+    assert len(kept(yard, job_id)) == sum(sizes)
+
+
 # ---- who dies, and when
 
 
@@ -193,7 +232,9 @@ def test_dying_between_an_event_and_its_position_keeps_it_once(yard: Yard) -> No
             return put(**request)
 
     with pytest.raises(SystemExit):
-        Feed(yard.bench.another(Dies()), {POOL.id: POOL}, yard.cluster).follow(2, STEADY)
+        Feed(yard.bench.another(Dies()), {POOL.id: POOL}, yard.cluster, yard.clock, yard.clock.move).follow(
+            2, STEADY
+        )
     assert yard.store.feed_position("default#*") is None
     tell(yard, told(job_id, 2))
     feed(yard).follow(2, STEADY)
@@ -211,7 +252,7 @@ def test_a_stream_that_breaks_off_is_taken_up_where_it_did(yard: Yard) -> None:
             yield from list(yard.cluster.happened(*asked))[:2]
             raise ClusterUnavailable("connection reset")
 
-    Feed(yard.store, {POOL.id: POOL}, Breaks()).follow(2, STEADY)
+    Feed(yard.store, {POOL.id: POOL}, Breaks(), yard.clock, yard.clock.move).follow(2, STEADY)
     assert yard.store.feed_position("default#*") == "2"
     tell(yard, told(job_id, 3))
     reader.follow(2, STEADY)
@@ -300,7 +341,8 @@ def test_one_cluster_that_does_not_answer_holds_up_no_other(yard: Yard) -> None:
 
     near = Watched()
     pools = {POOL.id: POOL, far.id: far}
-    Feed(yard.store, pools, lambda pool: slow if pool == far else near).follow(2, STEADY)
+    both = Feed(yard.store, pools, lambda pool: slow if pool == far else near, yard.clock, yard.clock.move)
+    both.follow(2, STEADY)
     assert kept(yard, job_id) == ["Reason1"]
     assert yard.store.feed_position("far#shared") is None
 
@@ -325,7 +367,9 @@ def test_pools_that_do_not_span_tenants_are_listened_to_in_their_namespaces_only
         Pool(id="4", cluster="b", namespace="x"),
         Pool(id="5", cluster="b"),
     ]
-    Feed(yard.store, {pool.id: pool for pool in pools}, lambda pool: clusters[pool.cluster]).follow(1, STEADY)
+    by_id = {pool.id: pool for pool in pools}
+    all_of_them = Feed(yard.store, by_id, lambda pool: clusters[pool.cluster], yard.clock, yard.clock.move)
+    all_of_them.follow(1, STEADY)
     assert sorted(asked, key=str) == [("a", "x"), ("a", "y"), ("b", None)]
 
 

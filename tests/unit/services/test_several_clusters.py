@@ -44,7 +44,7 @@ class Yards:
             yard.clock,
         )
         store = yard.store.fenced(LEASE, "me")
-        pace = replace(yard.pace("me"), feed=Feed(store, POOLS, self.cluster_of))
+        pace = replace(yard.pace("me"), feed=Feed(store, POOLS, self.cluster_of, yard.clock, yard.clock.move))
         reconciler = Reconciler(store, POOLS, self.cluster_of, MANIFEST, yard.clock)
         self.sync = Sync(reconciler, store, POOLS, self.cluster_of, yard.clock, pace)
 

@@ -12,10 +12,10 @@ from chalicelib.domain.events import Event
 from chalicelib.domain.states import Status
 from chalicelib.errors import StaleRecord
 from chalicelib.services.ports import Idempotency, ListQuery
-from chalicelib.store.events import MOST_EVENTS
+from chalicelib.store.events import MOST_EVENTS, MOST_TOGETHER
 from chalicelib.store.items import to_time
 from chalicelib.store.keys import event_key
-from tests.unit.store.support import START, Bench, a_job, moved
+from tests.unit.store.support import START, Bench, a_job, cancelled, moved
 
 JOB_ID = a_job().id
 
@@ -163,6 +163,45 @@ def test_one_more_event_of_a_job_that_is_far_from_full_is_one_write(bench: Bench
     bench.store.add_event(JOB_ID, an_event(2, count=2))
     assert bench.spy.operations == ["put_item"] * 3
     assert kept(bench) == [an_event(1), an_event(2, count=2)]
+
+
+def test_events_that_are_told_together_are_written_together(bench: Bench) -> None:
+    told = [(JOB_ID, an_event(number)) for number in range(2 * MOST_TOGETHER + 1)]
+    bench.store.add_events(told)
+    assert kept(bench) == [event for _, event in told]
+    writes = ["transact_write_items", "transact_write_items", "put_item"]
+    assert bench.spy.operations[:6] == ["batch_get_item", "batch_get_item", "query", *writes]
+
+
+def test_what_somebody_else_wrote_meanwhile_holds_up_none_of_the_others(bench: Bench) -> None:
+    newer = an_event(2, count=7)
+
+    class Overtaken:
+        """A client before whose first transaction somebody else writes."""
+
+        def __init__(self) -> None:
+            self.transactions = 0
+
+        def __getattr__(self, operation: str) -> Any:
+            return getattr(bench.client, operation)
+
+        def transact_write_items(self, **request: Any) -> Any:
+            self.transactions += 1
+            if self.transactions == 1:
+                bench.another().add_event(JOB_ID, newer)
+            return bench.client.transact_write_items(**request)
+
+    client = Overtaken()
+    bench.another(client).add_events([(JOB_ID, an_event(number)) for number in (1, 2, 3, 4)])
+    assert kept(bench) == [an_event(1), newer, an_event(3), an_event(4)]
+    assert client.transactions == 2
+
+
+def test_events_whose_first_writing_was_not_heard_of_are_kept_once(bench: Bench) -> None:
+    told = [(JOB_ID, an_event(number)) for number in (1, 2, 3)]
+    bench.spy.fail("transact_write_items", cancelled("TransactionConflict", retries=1), carried_out=True)
+    bench.store.add_events(told)
+    assert kept(bench) == [event for _, event in told]
 
 
 def test_nothing_told_asks_nothing(bench: Bench) -> None:

@@ -12,6 +12,7 @@ import pytest
 from chalicelib.domain.states import Status
 from chalicelib.errors import LeaseLost
 from chalicelib.services.ports import JobStore
+from chalicelib.store.events import MOST_TOGETHER
 from tests.unit.store.events import an_event
 from tests.unit.store.support import START, Bench, a_job, client_error, deleted, moved
 
@@ -24,6 +25,7 @@ WRITES: dict[str, Callable[[JobStore], object]] = {
     "save with the same status": lambda store: store.save(JOB.changed(START, exit_code=1), JOB),
     "remove": lambda store: store.remove(TOMBSTONE),
     "add an event": lambda store: store.add_event(JOB.id, an_event()),
+    "add events": lambda store: store.add_events([(JOB.id, an_event(number)) for number in (1, 2, 3)]),
     "note a position": lambda store: store.save_feed_position("feed", "7"),
 }
 
@@ -70,6 +72,15 @@ def test_who_does_not_hold_the_lease_any_more_writes_nothing(
     with pytest.raises(LeaseLost):
         write(store)
     assert content(bench) == before
+
+
+def test_events_that_are_told_together_check_the_lease_once(bench: Bench) -> None:
+    store = bench.store.fenced("sync", "a")
+    assert leads(store, "a")
+    store.add_events([(JOB.id, an_event(number)) for number in range(MOST_TOGETHER)])
+    (call,) = bench.spy.asked("transact_write_items")
+    kinds = [kind for action in call.request["TransactItems"] for kind in action]
+    assert kinds == ["Put"] * MOST_TOGETHER + ["ConditionCheck"]
 
 
 def test_a_lease_that_expired_and_that_nobody_took_is_still_held(bench: Bench) -> None:
