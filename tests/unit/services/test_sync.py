@@ -58,6 +58,17 @@ def test_a_record_that_the_stream_forgot_is_submitted(yard: Yard) -> None:
     assert yard.cluster.created == [job_id]
 
 
+def test_a_sweep_does_not_go_after_the_jobs_that_the_outbox_comes_to_next(yard: Yard) -> None:
+    """Which are the oldest; both at the same job is the same work twice."""
+    jobs = []
+    for _ in range(40):
+        jobs.append(yard.submit())
+        yard.clock.move(0.01)
+    yard.sync.run(yard.seconds(16))
+    assert sorted(yard.cluster.created) == jobs
+    assert yard.cluster.created[:4] != jobs[:4]
+
+
 def test_a_job_that_no_record_knows_is_deleted_even_when_all_is_settled(yard: Yard) -> None:
     job_id = yard.run()
     yard.jobs.delete(ADA, job_id)
