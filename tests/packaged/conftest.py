@@ -111,9 +111,12 @@ class Deployment:
         }
 
     def invoked(self) -> set[str]:
-        """The functions, by logical name, that have run: each has written a log then."""
-        groups = {group["logGroupName"] for group in self.client("logs").describe_log_groups()["logGroups"]}
-        return {logical for logical, name in self.functions().items() if f"/aws/lambda/{name}" in groups}
+        """The functions, by logical name, that have run: each has written to its log then."""
+        logs, prefix = self.client("logs"), f"/aws/lambda/trainyard-{STAGE}-"
+        groups = logs.describe_log_groups(logGroupNamePrefix=prefix)["logGroups"]
+        names = [group["logGroupName"] for group in groups]
+        written = [name for name in names if logs.describe_log_streams(logGroupName=name)["logStreams"]]
+        return {name.removeprefix(prefix) for name in written}
 
 
 @pytest.fixture(scope="package")
