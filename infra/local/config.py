@@ -23,6 +23,7 @@ ISSUER = "trainyard-local"
 AUDIENCE = "trainyard"
 DEFAULT_TENANT = "demo"
 SERVICE_USER = "trainyard"  # and its group
+READER_USER = "trainyard-reader"  # the API's, and its group
 TERMINAL_USER = "trainyard-terminal"  # the relay's, and its group
 LOG_GROUP = "/trainyard/jobs"
 STATE_CHANGE_BUS = "trainyard"
@@ -74,6 +75,11 @@ class Local:
         """What Trainyard's own functions sign in with: on the embedded cluster as the user `trainyard`, who
         may do what infra/kubernetes/rbac.yaml allows and no more."""
         return self.given_kubeconfig or str(self.kubernetes_state / f"kubeconfig-{SERVICE_USER}")
+
+    @property
+    def reader_kubeconfig(self) -> str:
+        """What the API signs in with: it reads pods and their logs, and can change nothing."""
+        return self.given_kubeconfig or str(self.kubernetes_state / f"kubeconfig-{READER_USER}")
 
     @property
     def terminal_kubeconfig(self) -> str:
@@ -204,6 +210,14 @@ def service_environment(
         "TRAINYARD_LOG_SHIPPING_SECONDS": kept.get("TRAINYARD_LOG_SHIPPING_SECONDS") or "5",
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def gateway_environment(
+    local: Local, service: Mapping[str, str], environ: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """What the API is told: its own sign-in to the cluster beside what all are."""
+    own = json.dumps({"default": {"kubeconfig": local.reader_kubeconfig}})
+    return dict(service) | {"TRAINYARD_CLUSTERS": environ.get("TRAINYARD_CLUSTERS") or own}
 
 
 def terminal_environment(

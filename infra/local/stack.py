@@ -136,6 +136,7 @@ def _kubernetes(local: Local, environ: Mapping[str, str]) -> Component:
         *("--volumes", str(local.volumes)),
         *("--image-path", config.image_path()),
         *("--user", f"{config.SERVICE_USER}={config.SERVICE_USER}"),
+        *("--user", f"{config.READER_USER}={config.READER_USER}"),
         *("--user", f"{config.TERMINAL_USER}={config.TERMINAL_USER}"),
     ]
     if grace := environ.get("TRAINYARD_ORPHAN_GRACE_SECONDS"):
@@ -162,7 +163,7 @@ def _services(local: Local, environ: Mapping[str, str], jobs_table: str) -> list
         Component(
             name="gateway",
             argv=(sys.executable, "-m", "infra.local.gateway"),
-            env=env,
+            env=config.gateway_environment(local, env, environ),
             is_ready=lambda: _said_ready(local, "gateway"),
             port=local.port,
             port_variable="TRAINYARD_PORT",

@@ -106,6 +106,8 @@ def _check(stage: Stage, name: str, value: str, declared: Mapping[str, Any]) -> 
     """What CloudFormation would check, and only after the package is uploaded."""
     if declared.get("Type") == "Number" and not re.fullmatch(r"-?\d+(\.\d+)?", value):
         raise _bad(stage, name, f"{value!r}: a number is allowed")
+    if "MinValue" in declared and float(value) < declared["MinValue"]:
+        raise _bad(stage, name, f"{value!r}: {declared['MinValue']} at least is allowed")
     allowed = [str(each) for each in declared.get("AllowedValues", [])]
     if allowed and value not in allowed:
         raise _bad(stage, name, f"{value!r}: allowed are {', '.join(allowed)}")

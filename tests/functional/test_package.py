@@ -184,7 +184,7 @@ def test_what_fails_comes_again_later_and_ends_among_the_dead_letters(
     assert source["Properties"]["Queue"] == arn(queue)
     policy = resources["QueuesPolicy"]["Properties"]
     assert {"Ref": queue} in policy["Queues"]
-    (statement,) = policy["PolicyDocument"]["Statement"]
+    statement, _ = policy["PolicyDocument"]["Statement"]
     assert statement["Principal"] == {"Service": "events.amazonaws.com"}
     assert arn(rule) in statement["Condition"]["ArnEquals"]["aws:SourceArn"]
 
@@ -242,6 +242,29 @@ def test_the_bucket_keeps_versions_and_lets_nobody_else_in(resources: Mapping[st
     assert bucket["NotificationConfiguration"] == {"EventBridgeConfiguration": {"EventBridgeEnabled": True}}
     assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
     assert resources["SubmissionsBucket"]["DeletionPolicy"] == "Retain"
+
+
+def test_every_queue_takes_tls_only(resources: Mapping[str, Any]) -> None:
+    queues = [name for name, body in resources.items() if body["Type"] == "AWS::SQS::Queue"]
+    policy = resources["QueuesPolicy"]["Properties"]
+    _, denied = policy["PolicyDocument"]["Statement"]
+    assert sorted(queue["Ref"] for queue in policy["Queues"]) == sorted(queues)
+    assert sorted(denied["Resource"], key=str) == sorted(map(arn, queues), key=str)
+    assert (denied["Effect"], denied["Principal"], denied["Action"]) == ("Deny", "*", "sqs:*")
+    assert denied["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_the_api_is_throttled_and_logs_who_called_it_and_no_token(resources: Mapping[str, Any]) -> None:
+    api = resources["RestAPI"]["Properties"]
+    (every,) = api["MethodSettings"]
+    assert (every["HttpMethod"], every["ResourcePath"]) == ("*", "/*")
+    assert every["ThrottlingRateLimit"] == {"Ref": "ApiRequestsPerSecond"}
+    assert every["ThrottlingBurstLimit"] == {"Ref": "ApiBurst"}
+    condition, logged, _ = api["AccessLogSetting"]["Fn::If"]
+    assert condition == "ApiAccessIsLogged"
+    line = json.loads(logged["Format"])
+    assert {"requestId", "ip", "path", "status", "caller"} <= set(line)
+    assert "authorization" not in logged["Format"].lower()
 
 
 ARN = "arn:aws:eks:eu-west-1:111111111111:cluster"

@@ -1,10 +1,11 @@
 """What `make deploy` deploys, on a MiniStack of its own beside an embedded Kubernetes: every step of a job's
 way runs in a deployed Lambda function, unpacked from the packaged zip.
 
-AUTH holds every function to its role. What differs from AWS, beyond what MiniStack is: functions inherit
-KUBECONFIG from it and do not sign in to EKS; the JWKS is a file; it speaks plain HTTP, so that the bucket's
-TLS-only policy, which would deny all, is taken away; and in an event source's pattern it takes "does not
-exist" for never true where what is above it is missing too (`let_missing_through`).
+AUTH holds every function to its role; in the cluster each is a member of its own group. What differs from
+AWS, beyond what MiniStack is: functions are told a KUBECONFIG and do not sign in to EKS; the JWKS is a file;
+it speaks plain HTTP, so that the bucket's TLS-only policy, which would deny all, is taken away; and in an
+event source's pattern it takes "does not exist" for never true where what is above it is missing too
+(`let_missing_through`).
 """
 
 from __future__ import annotations
@@ -110,9 +111,12 @@ class Deployment:
         }
 
     def invoked(self) -> set[str]:
-        """The functions, by logical name, that have run: each has written a log then."""
-        groups = {group["logGroupName"] for group in self.client("logs").describe_log_groups()["logGroups"]}
-        return {logical for logical, name in self.functions().items() if f"/aws/lambda/{name}" in groups}
+        """The functions, by logical name, that have run: each has written to its log then."""
+        logs, prefix = self.client("logs"), f"/aws/lambda/trainyard-{STAGE}-"
+        groups = logs.describe_log_groups(logGroupNamePrefix=prefix)["logGroups"]
+        names = [group["logGroupName"] for group in groups]
+        written = [name for name in names if logs.describe_log_streams(logGroupName=name)["logStreams"]]
+        return {name.removeprefix(prefix) for name in written}
 
 
 @pytest.fixture(scope="package")
@@ -120,8 +124,8 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
     if shutil.which("aws") is None:
         pytest.skip("the AWS CLI is missing")
     folder = tmp_path_factory.mktemp("packaged")
-    user = f"{config.SERVICE_USER}={config.SERVICE_USER}"
-    cluster = EmbeddedCluster(folder / "kubernetes", "--user", user)
+    users = [f"--user={user}={user}" for user in (config.SERVICE_USER, config.READER_USER)]
+    cluster = EmbeddedCluster(folder / "kubernetes", *users)
     names = ("PORT", "AWS_PORT", "KUBERNETES_PORT", "TERMINAL_PORT")
     settings = {f"TRAINYARD_{name}": str(port) for name, port in zip(names, free_ports(4), strict=True)}
     settings |= {k: v for k, v in os.environ.items() if k == "TRAINYARD_MINISTACK_PYTHON"}
@@ -136,6 +140,8 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
             deployed = Deployment(local, folder)
             deployed.run("up")
             let_missing_through(deployed.client("lambda"))
+            reader = str(cluster.state / f"kubeconfig-{config.READER_USER}")
+            give(deployed, "APIHandler", KUBECONFIG=reader)
             deployed.client("s3").delete_bucket_policy(Bucket=deployed.outputs()["SubmissionsBucketName"])
             yield deployed
         finally:
@@ -152,6 +158,15 @@ def set_up(cluster: EmbeddedCluster) -> None:
     api.create("/api/v1/namespaces", namespace)
     for body in yaml.safe_load_all(cluster_setup.PRIORITY_CLASSES.read_text()):
         api.create("/apis/scheduling.k8s.io/v1/priorityclasses", body)
+
+
+def give(deployed: Deployment, function: str, **variables: str) -> None:
+    """Add to what a function is told."""
+    functions, name = deployed.client("lambda"), deployed.functions()[function]
+    known = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+    functions.update_function_configuration(
+        FunctionName=name, Environment={"Variables": {**known, **variables}}
+    )
 
 
 def let_missing_through(functions: Any) -> None:

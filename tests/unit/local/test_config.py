@@ -72,6 +72,14 @@ def test_the_services_read_what_they_are_told(tmp_path: Path) -> None:
     assert read.jwks_url == f"file://{tmp_path}/keys/jwks.json"
 
 
+def test_the_api_signs_in_to_the_cluster_as_one_who_only_reads(tmp_path: Path) -> None:
+    local = config.load({"TRAINYARD_HOME": str(tmp_path)})
+    service = config.service_environment(local, "the-table", {})
+    read = settings.load(config.gateway_environment(local, service, {}))
+    kubeconfig = tmp_path / "kubernetes" / "kubeconfig-trainyard-reader"
+    assert read.clusters == {"default": {"kubeconfig": str(kubeconfig)}}
+
+
 def test_nothing_of_the_users_own_aws_reaches_the_services() -> None:
     mine = {"AWS_PROFILE": "work", "AWS_SESSION_TOKEN": "secret", "AWS_ENDPOINT_URL": "https://example.com"}
     env = config.service_environment(config.load({}), "t", mine)

@@ -57,6 +57,7 @@ def test_what_is_json_in_the_file_reaches_the_functions_as_json(tmp_path: Path) 
             {"LogRetentionDays": 8}, "LogRetentionDays", "allowed are 1, 3", id="not among the allowed"
         ),
         pytest.param({"LogRetentionDays": "x"}, "LogRetentionDays", "a number", id="not a number"),
+        pytest.param({"ApiBurst": 0}, "ApiBurst", "1 at least", id="too small"),
         pytest.param({"TerminalUrl": "http://x"}, "TerminalUrl", "wss?://", id="not the pattern"),
         pytest.param({"Instance": True}, "Instance", "True", id="not a text"),
         pytest.param({"JwksUrl": "http://x"}, "JwksUrl", "https://", id="keys over plain HTTP"),

@@ -30,7 +30,7 @@ from tests.iam_authenticator import check
 
 OWN, SECRET = "AKIDOWN", "own/secret+key"
 ROLE = "arn:aws:iam::222222222222:role/trainyard-clusters"
-TRAINYARD = ["trainyard"]
+TRAINYARD = ["trainyard", "trainyard-reader"]
 
 
 class Yard:
@@ -116,23 +116,26 @@ def yard(space: Space, aws: FakeAws, start: Callable[[str], FakeEksCluster]) -> 
 
 
 def grant(space: Space) -> None:
-    """The role of rbac.yaml to the group trainyard, in this namespace alone."""
+    """The roles of rbac.yaml to the groups of the same names, in this namespace alone."""
     documents = yaml.safe_load_all((ROOT / "infra" / "kubernetes" / "rbac.yaml").read_text())
-    rules = next(one["rules"] for one in documents if one["kind"] == "ClusterRole")
     base = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{space.name}"
     group = "rbac.authorization.k8s.io"
-    bodies: dict[str, Any] = {
-        "roles": {"kind": "Role", "rules": rules},
-        "rolebindings": {
-            "kind": "RoleBinding",
-            "subjects": [{"apiGroup": group, "kind": "Group", "name": "trainyard"}],
-            "roleRef": {"apiGroup": group, "kind": "Role", "name": "trainyard"},
-        },
-    }
-    for kind, body in bodies.items():
-        whole = {"apiVersion": f"{group}/v1", "metadata": {"name": "trainyard"}, **body}
-        code, answer = space.cluster.request("POST", f"{base}/{kind}", whole)
-        assert code == 201, answer
+    roles = [one for one in documents if one["kind"] == "ClusterRole"]
+    assert [role["metadata"]["name"] for role in roles] == TRAINYARD
+    for role in roles:
+        name = role["metadata"]["name"]
+        bodies: dict[str, Any] = {
+            "roles": {"kind": "Role", "rules": role["rules"]},
+            "rolebindings": {
+                "kind": "RoleBinding",
+                "subjects": [{"apiGroup": group, "kind": "Group", "name": name}],
+                "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
+            },
+        }
+        for kind, body in bodies.items():
+            whole = {"apiVersion": f"{group}/v1", "metadata": {"name": name}, **body}
+            code, answer = space.cluster.request("POST", f"{base}/{kind}", whole)
+            assert code == 201, answer
 
 
 def printed(yard: Yard, pool: str, seen: Workload) -> Sequence[str]:
