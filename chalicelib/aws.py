@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.domain.repair import Repaired
 from chalicelib.domain.state_change import StateChange
-from chalicelib.errors import BusUnavailable, FunctionUnavailable
+from chalicelib.errors import BusUnavailable, FunctionUnavailable, SecretUnavailable
 
 SOURCE = "trainyard"
 DETAIL_TYPE = "Training Job State Change"
@@ -43,6 +43,14 @@ def hasty_client(service: str, **options: Any) -> Any:
     """One for whoever has better things to do than to wait, and comes back: 3 s at most."""
     config = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 1})
     return botocore.session.get_session().create_client(service, config=config, **options)
+
+
+def secret(manager: Any, arn: str) -> str:
+    """What Secrets Manager has there. Raises SecretUnavailable."""
+    try:
+        return str(manager.get_secret_value(SecretId=arn)["SecretString"])
+    except (BotoCoreError, ClientError) as error:
+        raise SecretUnavailable(f"{arn} cannot be read: {error}") from error
 
 
 class LambdaKick:

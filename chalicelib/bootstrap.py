@@ -170,14 +170,22 @@ class Container:
     def tickets(self) -> Tickets:
         from chalicelib.tickets import SignedTickets
 
-        return SignedTickets(self.settings.terminal_secret, self.clock, lambda: uuid.uuid4().hex)
+        settings = self.settings
+        secret = settings.terminal_secret
+        if not secret and settings.terminal_secret_arn:
+            from chalicelib.aws import client
+            from chalicelib.aws import secret as read_secret
+
+            secret = read_secret(client("secretsmanager"), settings.terminal_secret_arn)
+        return SignedTickets(secret, self.clock, lambda: uuid.uuid4().hex)
 
     @cached_property
     def terminals(self) -> Terminals:
         from chalicelib.services.terminals import Terminals
 
-        url = self.settings.terminal_url if self.settings.terminal_secret else ""
-        return Terminals(self.jobs, self.settings.pools, self.clusters, self.tickets, url)
+        settings = self.settings
+        url = settings.terminal_url if settings.terminal_secret or settings.terminal_secret_arn else ""
+        return Terminals(self.jobs, settings.pools, self.clusters, self.tickets, url)
 
     @cached_property
     def redemption(self) -> Redemption:

@@ -12,9 +12,9 @@ TrainyardError
 ├── StaleRecord             the record changed since it was read: reload, decide again
 ├── LeaseLost               another has taken over: his writes count, and ours do not
 ├── Retryable               StoreUnavailable, LogsUnavailable, FunctionUnavailable, BusUnavailable,
-│                           ObjectsUnavailable, OutOfTime, ClusterUnavailable, TerminalsBusy; once an
-│                           admin has mended it: ClusterForbids, SignInFailed, NamespaceMissing, PoolMissing,
-│                           TerminalsNotSetUp
+│                           ObjectsUnavailable, SecretUnavailable, OutOfTime, ClusterUnavailable,
+│                           TerminalsBusy; once an admin has mended it: ClusterForbids, SignInFailed,
+│                           NamespaceMissing, PoolMissing, TerminalsNotSetUp
 ├── StoreRejected           DynamoDB refuses the request for good
 └── ClusterRejected         Kubernetes refuses the object for good
 
@@ -232,6 +232,10 @@ class BusUnavailable(Retryable):
 
 class ObjectsUnavailable(Retryable):
     """S3 cannot be reached, throttled, failed, or does not let us."""
+
+
+class SecretUnavailable(Retryable):
+    """Secrets Manager cannot be reached, throttled, or does not let us."""
 
 
 class OutOfTime(Retryable):

@@ -87,6 +87,7 @@ class Settings:
     bundle_image: str  # unpacks bundles: has python3 and botocore
     bundle_env: Mapping[str, str]  # of its container
     terminal_url: str = ""  # ws://… or wss://… of the relay; empty: no terminals
+    terminal_secret_arn: str = ""  # where Secrets Manager has it; not read where terminal_secret is set
     terminal_secret: str = field(default="", repr=False)  # signs tickets; the relay has the same one
 
 
@@ -121,6 +122,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         bundle_env=read.texts("BUNDLE_ENV", {}),
         terminal_url=read.websocket_url("TERMINAL_URL"),
         terminal_secret=read.secret("TERMINAL_SECRET"),
+        terminal_secret_arn=read.text("TERMINAL_SECRET_ARN", ""),
     )
 
 

@@ -49,7 +49,7 @@ FILES = {
     "*.data/scripts/*": "command lines",
 }
 # What chalicelib makes clients of. botocore ships 400 others.
-SERVICES = frozenset({"dynamodb", "eks", "events", "lambda", "logs", "s3", "sts"})
+SERVICES = frozenset({"dynamodb", "eks", "events", "lambda", "logs", "s3", "secretsmanager", "sts"})
 _KEPT = re.compile(r"[^/]+\.dist-info/METADATA")
 
 

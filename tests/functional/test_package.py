@@ -292,7 +292,8 @@ def test_who_talks_to_kubernetes_may_find_the_clusters_that_are_named_and_nobody
         for name, body in resources.items()
         if body["Type"] == "AWS::IAM::Role" and "ManagedPolicyArns" in body["Properties"]
     }
-    assert found == dict.fromkeys(TALK_TO_KUBERNETES.values(), lent)
+    secret = only_if("TerminalsAreSetUp", {"Ref": "TerminalSecretPolicy"})
+    assert found == dict.fromkeys(TALK_TO_KUBERNETES.values(), lent) | {"ApiHandlerRole": [secret, *lent]}
     allowed = {
         name: [
             (statement["Action"], statement["Resource"])
@@ -399,15 +400,17 @@ def test_the_stream_hands_over_just_the_records_that_need_the_outbox(resources: 
 
 def test_the_api_signs_tickets_with_a_generated_secret(resources: Mapping[str, Any]) -> None:
     told = resources["APIHandler"]["Properties"]["Environment"]["Variables"]
-    assert told["TRAINYARD_TERMINAL_SECRET"] == {
-        "Fn::If": [
-            "TerminalsAreSetUp",
-            {"Fn::Sub": "{{resolve:secretsmanager:${TerminalSecret}}}"},
-            "",
-        ]
+    assert told["TRAINYARD_TERMINAL_SECRET_ARN"] == {
+        "Fn::If": ["TerminalsAreSetUp", {"Ref": "TerminalSecret"}, ""]
     }
     assert resources["TerminalSecret"]["Properties"]["GenerateSecretString"]["PasswordLength"] >= 32
     assert "TRAINYARD_TERMINAL_SECRET" not in json.dumps(resources["Outbox"])
+    read = resources["ApiHandlerRole"]["Properties"]["ManagedPolicyArns"]
+    assert only_if("TerminalsAreSetUp", {"Ref": "TerminalSecretPolicy"}) in read
+
+
+def test_no_secret_is_resolved_into_the_template(package: Path) -> None:
+    assert "{{resolve:" not in (package / "sam.yaml").read_text()
 
 
 def test_every_function_is_told_its_table_and_its_issuer(package: Path) -> None:
