@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Mapping
@@ -9,8 +10,14 @@ from typing import Any
 
 import pytest
 
+from chalicelib.domain.census import Load
+from chalicelib.domain.repair import Repair, Repaired
+from chalicelib.domain.state_change import StateChange
+from chalicelib.domain.states import Status
+from chalicelib.metrics import Metrics
 from infra.local import template
 from infra.local.config import RESOURCES
+from tests.builders import JOB_ID, NOW, job
 
 RESOURCES_BY_NAME: Mapping[str, Any] = template.read(RESOURCES)["Resources"]
 BODY = RESOURCES_BY_NAME["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
@@ -30,7 +37,8 @@ def test_a_widget_has_what_cloudwatch_wants_of_it(widget: Mapping[str, Any]) -> 
     assert shown["metrics"] and shown["region"] == "${AWS::Region}" and shown["stat"]
     for metric in shown["metrics"]:
         if isinstance(metric[0], str):
-            assert len(metric) % 2 == 0, "a namespace, a metric, and pairs of a dimension and its value"
+            names = [part for part in metric if isinstance(part, str)]
+            assert len(names) % 2 == 0, "a namespace, a metric, and pairs of a dimension and its value"
 
 
 def test_every_metric_with_an_alarm_is_on_the_dashboard() -> None:
@@ -42,6 +50,47 @@ def test_every_metric_with_an_alarm_is_on_the_dashboard() -> None:
     ]
     # Whether the sync was started is not a matter of how often.
     assert {alarm["MetricName"] for alarm in alarms} - shown == {"Invocations"}
+
+
+def printed() -> set[tuple[str, tuple[str, ...]]]:
+    """Every metric that Trainyard prints, with each of its sets of dimensions."""
+    out = io.StringIO()
+    metrics = Metrics("yard", out)
+    metrics.moved(StateChange(job=job(), was=None))
+    ended = {"started_at": NOW, "finished_at": NOW}
+    metrics.moved(StateChange(job=job(Status.FAILED, **ended), was=Status.PENDING))
+    metrics.loads([Load(), Load(pool="a"), Load(pool="a", tenant="t")], NOW)
+    metrics.unreachable("a", "no answer", NOW)
+    metrics.repaired(
+        Repaired(kind=Repair.LATE_STOP, job_id=JOB_ID, tenant="t", pool="a", why="it was late", at=NOW)
+    )
+    return {
+        (metric["Name"], tuple(names))
+        for line in out.getvalue().splitlines()
+        for directive in json.loads(line)["_aws"]["CloudWatchMetrics"]
+        for metric in directive["Metrics"]
+        for names in directive["Dimensions"]
+    }
+
+
+def test_what_is_shown_and_alarmed_of_our_own_metrics_is_printed() -> None:
+    wanted = {
+        (alarm["Properties"]["MetricName"], tuple(each["Name"] for each in alarm["Properties"]["Dimensions"]))
+        for alarm in RESOURCES_BY_NAME.values()
+        if alarm.get("Properties", {}).get("Namespace") == "Trainyard"
+    }
+    for widget in WIDGETS:
+        for metric in widget["properties"]["metrics"]:
+            if metric[0] == "Trainyard":
+                wanted.add((metric[1], (metric[2],)))
+            elif isinstance(metric[0], dict):
+                found = re.match(
+                    r"SEARCH\('{Trainyard,([A-Za-z,]+)} MetricName=\"(\w+)\"", metric[0]["expression"]
+                )
+                assert found
+                wanted.add((found[2], tuple(found[1].split(","))))
+    assert wanted <= printed()
+    assert {name for name, _ in printed()} - {name for name, _ in wanted} == {"Moves"}
 
 
 def test_every_function_is_shown_and_searched_for_errors() -> None:
