@@ -33,7 +33,8 @@ class StateChanges:
                 return done
             for change, is_taken in zip(together, taken, strict=True):
                 if not is_taken:
-                    log.warning("the bus did not take %s v%d", change.job.id, change.job.version)
+                    job = change.job
+                    log.warning("the bus did not take %s v%d", job.id, job.version, extra=job.log_fields)
                     return done
                 self._meter(change)
                 done += 1

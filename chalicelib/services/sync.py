@@ -120,7 +120,7 @@ class Sync:
             try:
                 self._look_at(pool_id, records[pool_id])
             except (ClusterUnavailable, ClusterRejected) as error:
-                log.warning("pool %s: %s", pool_id, error)
+                log.warning("pool %s: %s", pool_id, error, extra={"pool": pool_id})
                 self._pace.meter.unreachable(pool_id, str(error), self._clock())
                 if pool_id in self._watches and not isinstance(error, ClusterRejected | ClusterForbids):
                     self._down.add(pool_id)
@@ -289,11 +289,11 @@ class Sync:
         try:
             yield
         except (StaleRecord, ClusterUnavailable, ClusterRejected) as error:
-            log.info("%s: later: %s", name, error)
+            log.info("%s: later: %s", name, error, extra={"job_id": name})
         except LeaseLost:
             raise
         except Exception:
-            log.exception("%s could not be settled", name)
+            log.exception("%s could not be settled", name, extra={"job_id": name})
 
 
 def _may_be_believed(job: Job, seen: Workload | None) -> bool:
