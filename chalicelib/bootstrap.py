@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from chalicelib.api.tokens import TokenVerifier
     from chalicelib.cluster.sign_in import MakeSignIn
     from chalicelib.domain.manifest import ManifestSettings
+    from chalicelib.metrics import Metrics
     from chalicelib.services.events import Events
     from chalicelib.services.jobs import Jobs
     from chalicelib.services.logs import Logs
@@ -218,11 +219,17 @@ class Container:
         return Outbox(self.reconciler, self.store, self.kick, self.clock)
 
     @cached_property
+    def metrics(self) -> Metrics:
+        from chalicelib.metrics import Metrics
+
+        return Metrics(self.settings.instance)
+
+    @cached_property
     def state_changes(self) -> StateChanges:
         from chalicelib.aws import EventBridge, client
         from chalicelib.services.state_changes import StateChanges
 
-        return StateChanges(EventBridge(self.settings.state_change_bus, client("events")))
+        return StateChanges(EventBridge(self.settings.state_change_bus, client("events")), self.metrics.moved)
 
     @cached_property
     def repair_bus(self) -> RepairBus:
@@ -240,7 +247,6 @@ class Container:
 
     @cached_property
     def sync(self) -> Sync:
-        from chalicelib.metrics import RepairMeter
         from chalicelib.services.feed import Feed
         from chalicelib.services.repairs import Repairs
         from chalicelib.services.sync import LEASE, Pace, Sync
@@ -254,10 +260,10 @@ class Container:
             sleep=self.sleep,
             feed=Feed(store, self.settings.pools, self.clusters, self.clock, self.sleep),
             news=self.news,
+            meter=self.metrics,
         )
-        meter = RepairMeter(self.settings.instance)
         # Hardly any run has a repair to tell: the first that has connects to the bus.
-        repairs = Repairs(store, meter, lambda told: self.repair_bus(told), self.clock)
+        repairs = Repairs(store, self.metrics.repaired, lambda told: self.repair_bus(told), self.clock)
         reconciler = self._reconciler(store, repairs)
         return Sync(reconciler, store, self.settings.pools, self.clusters, self.clock, pace)
 

@@ -47,6 +47,17 @@ class Call:
         return Caller(str(context["tenant"]), str(context.get("principalId", "")), roles)
 
     @property
+    def log_fields(self) -> dict[str, str]:
+        """What lines of the log about the call carry as fields of their own: `extra`. The request's id is API
+        Gateway's, which the client was told too."""
+        context = self._request.context
+        return {
+            "request_id": str(context.get("requestId", "")),
+            "tenant": str((context.get("authorizer") or {}).get("tenant", "")),
+            "route": f"{context.get('httpMethod', '')} {context.get('resourcePath', '')}",
+        }
+
+    @property
     def language(self) -> Language:
         return language_of(self._header("accept-language"))
 

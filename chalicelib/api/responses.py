@@ -20,6 +20,9 @@ from chalicelib.errors import FieldError, InvalidRequest, TrainyardError
 log = logging.getLogger(__name__)
 
 MAX_DETAILS = 100
+# What a path's parts are in the log, and how much of one goes there: callers may send anything.
+NAMES = {"job": "job_id"}
+NAME_LIMIT = 64
 RETRY_AFTER_SECONDS = "5"
 
 # An error's code: its HTTP status, and the small number that training-v1 puts behind it. See docs/api.md.
@@ -85,13 +88,18 @@ def answering(bp: Blueprint, dialect: Dialect) -> Callable[[Handler], Handler]:
         @functools.wraps(handler)
         def view(**path: str) -> Response:
             call = Call(bp.current_request)
+            named = {NAMES.get(name, name): value[:NAME_LIMIT] for name, value in path.items()}
+            about = {**call.log_fields, **named}
             try:
-                return handler(call, **path)
+                reply = handler(call, **path)
             except TrainyardError as error:
-                return failed(error, dialect, call.language)
+                reply = failed(error, dialect, call.language)
             except Exception:
-                log.exception("unexpected error, request %s", bp.current_request.context.get("requestId"))
-                return failed(TrainyardError(), dialect, call.language)
+                log.exception("unexpected error, request %s", about["request_id"], extra=about)
+                reply = failed(TrainyardError(), dialect, call.language)
+            status = reply.status_code
+            log.info("%s: %d", about["route"], status, extra={**about, "status": status})
+            return reply
 
         return view
 

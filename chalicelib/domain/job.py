@@ -119,6 +119,11 @@ class Job:
         return self.deleted_at is not None
 
     @property
+    def log_fields(self) -> dict[str, str]:
+        """What lines of the log about it carry as fields of their own: `extra`."""
+        return {"job_id": self.id, "tenant": self.tenant, "pool": self.spec.pool}
+
+    @property
     def pod_names(self) -> tuple[str, ...]:
         return tuple(pod.name for pod in self.pods)
 

@@ -123,7 +123,7 @@ class Logs:
             cluster, namespace = self._clusters(pool), pool.namespace_of(job.tenant)
             return cluster, namespace, {pod.name: pod for pod in cluster.pods(namespace, job.id)}
         except (ClusterUnavailable, ClusterRejected) as error:
-            log.warning("%s: its log is read from the archive alone: %s", job.id, error)
+            log.warning("%s: its log is read from the archive alone: %s", job.id, error, extra=job.log_fields)
             return None, "", {}
 
     def _await_news(self, pods: Sequence[PodLog], cursor: Cursor, longest: timedelta) -> bool:

@@ -42,8 +42,8 @@ class Outbox:
         try:
             self._reconciler.work_off(job_id, down)
         except (ClusterUnavailable, ClusterRejected) as error:
-            log.warning("%s is left to the pass: %s", job_id, error)
+            log.warning("%s is left to the pass: %s", job_id, error, extra={"job_id": job_id})
         except Exception:
-            log.exception("%s could not be worked off", job_id)
+            log.exception("%s could not be worked off", job_id, extra={"job_id": job_id})
             return False
         return True

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from ssl import SSLContext
 from typing import Any, Protocol
 
+from chalicelib.domain.census import Load
 from chalicelib.domain.events import Event
 from chalicelib.domain.job import Job, JobSummary
 from chalicelib.domain.logs import Chunk, Mark
@@ -451,6 +452,19 @@ class Meter(Protocol):
     """Counts repairs. Takes no time and does not fail."""
 
     def __call__(self, repaired: Repaired, /) -> None: ...
+
+
+class MoveMeter(Protocol):
+    """Counts what jobs go through. Takes no time and does not fail."""
+
+    def __call__(self, change: StateChange, /) -> None: ...
+
+
+class SyncMeter(Protocol):
+    """Notes what the sync sees. Takes no time and does not fail."""
+
+    def loads(self, loads: Sequence[Load], at: datetime) -> None: ...
+    def unreachable(self, pool: str, why: str, at: datetime) -> None: ...
 
 
 class RepairBus(Protocol):

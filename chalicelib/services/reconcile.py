@@ -133,7 +133,9 @@ class Reconciler:
                 self._settle(job, self._look(job, known), known.spec.pool)
                 return
             except StaleRecord:
-                log.info("%s changed while it was worked off; looking again", known.id)
+                log.info(
+                    "%s changed while it was worked off; looking again", known.id, extra=known.log_fields
+                )
                 job = self._store.get(known.id)
         raise StoreUnavailable(f"{known.id} kept changing")
 
@@ -146,7 +148,9 @@ class Reconciler:
             decision = decide(job, seen, self._clock())
         name = job.id if job else observed.job_id if observed else "?"
         level = logging.DEBUG if decision.action == Nothing() else logging.INFO
-        log.log(level, "%s: %s: %s", name, type(decision.action).__name__, decision.why)
+        action = type(decision.action).__name__
+        about = job.log_fields if job else {"job_id": name, "pool": pool_id}
+        log.log(level, "%s: %s: %s", name, action, decision.why, extra={**about, "action": action})
         self._apply(decision, pool_id)
         if decision.repair and self._repairs:
             repaired = Repaired(

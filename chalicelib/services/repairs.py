@@ -40,7 +40,8 @@ class Repairs:
             try:
                 self._store.add_event(repaired.job_id, repaired.event)
             except StoreUnavailable as error:
-                log.warning("%s is not told of its repair: %s", repaired.job_id, error)
+                about = {"job_id": repaired.job_id, "tenant": repaired.tenant}
+                log.warning("%s is not told of its repair: %s", repaired.job_id, error, extra=about)
 
     def publish(self) -> None:
         """Tell the bus what it has not been told yet. Nothing to tell is fine, and costs nothing."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from chalicelib.domain.state_change import StateChange
 from chalicelib.errors import BusUnavailable
-from chalicelib.services.ports import Bus
+from chalicelib.services.ports import Bus, MoveMeter
 
 log = logging.getLogger(__name__)
 
@@ -15,10 +15,11 @@ TOGETHER = 10  # EventBridge's own limit for one call
 
 
 class StateChanges:
-    """Publishes the changes of a batch."""
+    """Publishes the changes of a batch, and counts those that the bus took: what it did not comes again."""
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, meter: MoveMeter) -> None:
         self._bus = bus
+        self._meter = meter
 
     def publish(self, changes: Sequence[StateChange]) -> int:
         """Publish them in their order. Returns how many are behind us: that one, if there is one, and all
@@ -32,8 +33,10 @@ class StateChanges:
                 return done
             for change, is_taken in zip(together, taken, strict=True):
                 if not is_taken:
-                    log.warning("the bus did not take %s v%d", change.job.id, change.job.version)
+                    job = change.job
+                    log.warning("the bus did not take %s v%d", job.id, job.version, extra=job.log_fields)
                     return done
+                self._meter(change)
                 done += 1
         return done
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -18,6 +19,8 @@ from chalicelib.domain.states import Status
 from chalicelib.errors import FieldError, InvalidRequest
 from chalicelib.services.caller import Caller
 from chalicelib.services.ports import Clock, Idempotency, JobStore, NewId
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +99,9 @@ class Submission:
     ) -> Job:
         """As submit does, with a key of the caller's making; `source` is the file that the job came in."""
         caller.require_write()
-        job = self._job(caller, request, source)
-        return self._store.create(job, key)
+        job = self._store.create(self._job(caller, request, source), key)
+        log.info("%s: accepted", job.id, extra=job.log_fields)
+        return job
 
     def render(self, caller: Caller, request: JobRequest) -> Rendered:
         """Check the request as submit does, store nothing, and show what would be created."""

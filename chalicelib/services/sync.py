@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
+from chalicelib.domain.census import census
 from chalicelib.domain.decide import Nothing
 from chalicelib.domain.job import Job, Reason
 from chalicelib.domain.observed import Workload
@@ -30,7 +31,7 @@ from chalicelib.errors import (
 from chalicelib.services.feed import Feed
 from chalicelib.services.leading import Leading
 from chalicelib.services.placement import pool_of
-from chalicelib.services.ports import Clock, Clusters, Follow, JobStore, Learn, News, Watch
+from chalicelib.services.ports import Clock, Clusters, Follow, JobStore, Learn, News, SyncMeter, Watch
 from chalicelib.services.reconcile import Reconciler, is_to_be_submitted, wants_work
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class Pace:
     sleep: Callable[[float], None]
     feed: Feed
     news: Callable[[Sequence[Follow]], News]
+    meter: SyncMeter
 
 
 class Sync:
@@ -105,10 +107,12 @@ class Sync:
         unsettled, and then no cluster is looked at unless the look is to be a `whole` one."""
         # The records come first: a Job that is then missing from the cluster's list is really gone.
         records: defaultdict[str, dict[str, Job]] = defaultdict(dict)
-        for job in self._store.unsettled():
+        unsettled = list(self._store.unsettled())
+        for job in unsettled:
             records[job.spec.pool][job.id] = job
         if not records and not whole:
             return False
+        self._pace.meter.loads(census(unsettled), self._clock())
         self._down = set()
         for pool_id in {*self._pools, *records}:
             if not self._leading.renew():
@@ -116,7 +120,8 @@ class Sync:
             try:
                 self._look_at(pool_id, records[pool_id])
             except (ClusterUnavailable, ClusterRejected) as error:
-                log.warning("pool %s: %s", pool_id, error)
+                log.warning("pool %s: %s", pool_id, error, extra={"pool": pool_id})
+                self._pace.meter.unreachable(pool_id, str(error), self._clock())
                 if pool_id in self._watches and not isinstance(error, ClusterRejected | ClusterForbids):
                     self._down.add(pool_id)
                 self._tell(records[pool_id].values(), error)
@@ -284,11 +289,11 @@ class Sync:
         try:
             yield
         except (StaleRecord, ClusterUnavailable, ClusterRejected) as error:
-            log.info("%s: later: %s", name, error)
+            log.info("%s: later: %s", name, error, extra={"job_id": name})
         except LeaseLost:
             raise
         except Exception:
-            log.exception("%s could not be settled", name)
+            log.exception("%s could not be settled", name, extra={"job_id": name})
 
 
 def _may_be_believed(job: Job, seen: Workload | None) -> bool:

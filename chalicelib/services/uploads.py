@@ -88,7 +88,9 @@ class Uploads:
         known = self._status_files.known(upload.place)
         if known is None or known.upload.identity != upload.identity:
             receipt = self._receipt(upload, seconds_left)
-            log.info("%s: %d jobs, %d errors", upload.place.uri, len(receipt.entries), receipt.error_count)
+            jobs, errors = len(receipt.entries), receipt.error_count
+            about = {"tenant": upload.place.tenant, "source": upload.place.uri}
+            log.info("%s: %d jobs, %d errors", upload.place.uri, jobs, errors, extra=about)
             self._status_files.keep(receipt)
         self._status_files.follow(upload.place)
 

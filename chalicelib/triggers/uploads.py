@@ -51,7 +51,8 @@ def upload_status(event: SQSEvent) -> dict[str, Any]:
         try:
             status_files.follow(place)
         except Retryable as error:
-            log.warning("%s: later: %s", place.uri, error)
+            about = {"tenant": place.tenant, "source": place.uri}
+            log.warning("%s: later: %s", place.uri, error, extra=about)
             failed += message_ids
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 

@@ -39,6 +39,7 @@ PARAMETERS = {
     "JobsTableName": "trainyard-jobs",
     "LogGroupName": LOG_GROUP,
     "StateChangeBusName": STATE_CHANGE_BUS,
+    "SavedQueries": "false",  # MiniStack has none
     "SubmissionsBucketName": SUBMISSIONS_BUCKET,
     "QueueRetrySeconds": "10",  # what a killed pump had in hand comes soon: here only one reader takes it
 }

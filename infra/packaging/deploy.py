@@ -79,6 +79,8 @@ class Aws:
 def up(stage: Stage, out: Path, aws: Aws, *, emulated: bool) -> dict[str, str]:
     """Package and deploy; returns the stack's outputs. Raises BadStage, CannotPackage, DeployFailed."""
     values = stages.parameters(stage, emulated=emulated)
+    if emulated:
+        values["SavedQueries"] = "false"
     account, region = aws.account(), aws.region()
     print(package.report(package.build(stage, out, measured=not emulated)), flush=True)
     bucket = _artifacts_bucket(stage, aws, account, region)

@@ -75,6 +75,20 @@ def test_all_of_that_ran_in_deployed_functions(deployment: Deployment) -> None:
     assert deployment.invoked() == set(deployment.functions()) == set(measure.FIRST_CALL)
 
 
+def test_alarms_watch_and_a_dashboard_shows_what_was_deployed(deployment: Deployment) -> None:
+    cloudwatch = deployment.client("cloudwatch")
+    watched = {
+        dimension["Value"]
+        for alarm in cloudwatch.describe_alarms()["MetricAlarms"]
+        for dimension in alarm["Dimensions"]
+    }
+    by_hand = {deployment.functions()["Recount"]}
+    assert set(deployment.functions().values()) - watched == by_hand
+    name = deployment.outputs()["DashboardUrl"].rpartition("/")[2]
+    body = cloudwatch.get_dashboard(DashboardName=name)["DashboardBody"]
+    assert deployment.functions()["Sync"] in body and "${" not in body
+
+
 def test_a_deploy_over_the_stack_and_its_end_both_keep_table_and_bucket(deployment: Deployment) -> None:
     """The last one: it removes the stack."""
     job_id = deployment.create("true")

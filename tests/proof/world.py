@@ -6,6 +6,7 @@ simulated begins where its clients' requests leave the process, and every one of
 
 from __future__ import annotations
 
+import io
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -24,6 +25,7 @@ from chalicelib.cluster.kubernetes import KubernetesCluster
 from chalicelib.domain import labels
 from chalicelib.domain.job import Job
 from chalicelib.errors import FunctionUnavailable
+from chalicelib.metrics import Metrics
 from chalicelib.objects import S3Objects
 from chalicelib.services.caller import Caller, Role
 from chalicelib.services.state_changes import StateChanges
@@ -235,14 +237,16 @@ class World:
         api = KubernetesApi(lambda: SimulatedClient(self.cluster, self.wire, lambda: self.disorder), 5.0)
         cluster = KubernetesCluster(api, parts.settings.instance)
         events = self.wire.client("eventbridge", self.bus)
+        metrics = Metrics(parts.settings.instance, io.StringIO())
         vars(parts).update(
+            metrics=metrics,
             store=DynamoStore(
                 dynamo, options, clock=parts.clock, sleep=parts.sleep, random=Random(f"{number}")
             ),
             clusters=lambda _: cluster,
             objects=S3Objects(lambda: self.wire.client("s3", self.s3)),
             kick=self._kick,
-            state_changes=StateChanges(EventBridge("trainyard", events)),
+            state_changes=StateChanges(EventBridge("trainyard", events), metrics.moved),
             repair_bus=EventBridge("trainyard", events).repairs,
             news=lambda follows: OneThread(follows, self.scheduler.sleep),
         )

@@ -108,4 +108,5 @@ def test_a_job_that_is_deleted_by_hand_is_told_of_as_repaired(stack: RunningStac
     assert (event["detail"]["kind"], event["detail"]["tenant"]) == ("JobDeleted", "demo")
     assert "Repaired" in reasons(stack, job_id)
     lines = [json.loads(line) for line in stack.log("pump").splitlines() if line.startswith('{"_aws"')]
-    assert [(line["Kind"], line["Repairs"]) for line in lines] == [("JobDeleted", 1)]
+    assert [(line["Kind"], line["Repairs"]) for line in lines if "Repairs" in line] == [("JobDeleted", 1)]
+    assert {job_id, kept} <= {line["job_id"] for line in lines if "Submissions" in line}

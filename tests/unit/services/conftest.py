@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
+from chalicelib.domain.census import Load
 from chalicelib.domain.manifest import ManifestSettings
 from chalicelib.domain.pools import Pool
 from chalicelib.domain.repair import Repaired
@@ -35,6 +36,20 @@ REQUEST = JobRequest(name="train", image="python", command=["python", "train.py"
 
 
 @dataclass
+class SyncMetered:
+    """What the sync noted."""
+
+    loaded: list[Sequence[Load]] = field(default_factory=list)
+    failures: list[tuple[str, str]] = field(default_factory=list)
+
+    def loads(self, loads: Sequence[Load], at: datetime) -> None:  # noqa: ARG002 (the port's)
+        self.loaded.append(loads)
+
+    def unreachable(self, pool: str, why: str, at: datetime) -> None:  # noqa: ARG002 (the port's)
+        self.failures.append((pool, why))
+
+
+@dataclass
 class Yard:
     """A whole Trainyard in one process, with its clock in the test's hands."""
 
@@ -42,6 +57,7 @@ class Yard:
     cluster: FakeCluster = field(default_factory=lambda: FakeCluster(NAMESPACE))
     kicks: int = 0
     metered: list[Repaired] = field(default_factory=list)
+    noted: SyncMetered = field(default_factory=SyncMetered)
     published: list[Repaired] = field(default_factory=list)
     bus_is_down: bool = False
 
@@ -76,6 +92,7 @@ class Yard:
             sleep=self.clock.move,
             feed=Feed(self.store.fenced(LEASE, holder), pools, self.cluster, self.clock, self.clock.move),
             news=lambda follows: Wire(follows, self.clock.move),
+            meter=self.noted,
         )
 
     def submit(self) -> str:

@@ -54,6 +54,10 @@ class Told:
         return taken
 
 
+def uncounted(change: StateChange) -> None:
+    """A meter for who does not look at it."""
+
+
 def change(name: str = "a", version: int = 1, was: Status | None = None) -> StateChange:
     return StateChange(job=job(id=f"job-{name:x>26}", version=version), was=was)
 
@@ -69,34 +73,43 @@ def changes(*names: str) -> list[StateChange]:
 def test_changes_are_published_in_order_ten_at_a_time() -> None:
     told = Told()
     twelve = changes(*[f"{letter}1" for letter in "abcdefghijkl"])
-    assert StateChanges(told).publish(twelve) == 12
+    assert StateChanges(told, uncounted).publish(twelve) == 12
     assert [len(call) for call in told.calls] == [10, 2]
     assert told.kept == [named(one) for one in twelve]
 
 
 def test_two_changes_of_one_job_never_share_a_call() -> None:
     told = Told()
-    StateChanges(told).publish(changes("a1", "b1", "a2", "a3", "b2"))
+    StateChanges(told, uncounted).publish(changes("a1", "b1", "a2", "a3", "b2"))
     assert told.calls == [["a1", "b1"], ["a2"], ["a3", "b2"]]
 
 
 def test_a_change_that_the_bus_did_not_take_holds_back_all_that_come_after_it() -> None:
     told = Told(refused=[1])
-    assert StateChanges(told).publish(changes("a1", "b1", "c1", "b2")) == 1
+    assert StateChanges(told, uncounted).publish(changes("a1", "b1", "c1", "b2")) == 1
     assert told.kept == ["a1", "c1"], "the next call was not made"
 
 
 def test_a_bus_that_does_not_answer_leaves_the_rest_to_the_next_delivery() -> None:
     told = Told(down=[1])
-    assert StateChanges(told).publish(changes("a1", "a2", "a3")) == 1
+    assert StateChanges(told, uncounted).publish(changes("a1", "a2", "a3")) == 1
     assert told.kept == ["a1"]
+
+
+def test_what_the_bus_took_is_counted_and_what_it_did_not_is_counted_when_it_does() -> None:
+    told, counted = Told(refused=[1]), list[StateChange]()
+    service, every = StateChanges(told, counted.append), changes("a1", "b1", "c1")
+    done = service.publish(every)
+    assert counted == every[:1]
+    service.publish(every[done:])
+    assert counted == every
 
 
 def test_an_answer_that_is_lost_repeats_the_change_and_loses_none() -> None:
     told = Told(unheard=[0])
     both = changes("a1", "a2")
-    assert StateChanges(told).publish(both) == 0
-    assert StateChanges(told).publish(both) == 2
+    assert StateChanges(told, uncounted).publish(both) == 0
+    assert StateChanges(told, uncounted).publish(both) == 2
     assert told.kept == ["a1", "a1", "a2"]
 
 
@@ -113,7 +126,7 @@ def test_whatever_fails_each_job_is_told_of_in_order_and_nothing_is_missing(
     told = Told(sorted(refused), sorted(down), sorted(unheard))
     left = every
     for _ in range(100):
-        left = left[StateChanges(told).publish(left) :]
+        left = left[StateChanges(told, uncounted).publish(left) :]
         if not left:
             break
     assert not left

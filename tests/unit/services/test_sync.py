@@ -129,6 +129,17 @@ def test_a_run_ends_before_its_time_is_up_and_frees_the_lease(yard: Yard) -> Non
     assert yard.store.lease_is_free("sync", yard.clock())
 
 
+def test_a_run_notes_once_what_goes_on(yard: Yard) -> None:
+    yard.run()
+    yard.sync.run(yard.seconds(30))
+    (loads,) = yard.noted.loaded
+    assert [(load.pool, load.tenant, load.active) for load in loads] == [
+        (None, None, 1),
+        ("default", None, 1),
+        ("default", "acme", 1),
+    ]
+
+
 def test_there_is_one_holder_at_a_time(yard: Yard) -> None:
     yard.run()
     other = yard.another_sync("other")
@@ -154,8 +165,10 @@ def test_one_pool_that_does_not_answer_says_so_and_loses_nothing(yard: Yard) -> 
     yard.cluster.before = {"workloads": down, "submit": down}
     yard.sync.look()
     assert yard.says(job_id) == ("pending", "ClusterUnavailable")
+    assert yard.noted.failures == [("default", "connection refused")]
     yard.cluster.before = {}
     yard.sync.look()
+    assert len(yard.noted.failures) == 1
     assert yard.says(job_id) == ("pending", "Submitted")
 
 
