@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import requests
 
+from infra.local import ministack
+from infra.local.config import LOG_GROUP
 from tests.e2e.conftest import PATIENCE_SECONDS, World, wait_for
 
 LINES = 30_000
@@ -132,7 +134,10 @@ def test_a_cluster_that_is_down_hides_no_log(world: World) -> None:
     if not world.embedded:
         pytest.skip("only the embedded cluster fails on demand")
     job_id = world.python("print('one'); import time; time.sleep(600)")
-    wait_for(lambda: log_of(world, job_id)["logs"])
+    archive = ministack.client(world.stack.local, "logs")
+    streams = {"logGroupName": LOG_GROUP, "logStreamNamePrefix": f"{job_id}."}
+    # Whose pod it is the shipper has to ask the cluster, once.
+    wait_for(lambda: archive.describe_log_streams(**streams)["logStreams"])
     with failing(world):
         data = wait_for(lambda: log_of(world, job_id), lambda data: bool(data["logs"]))
         assert (data["logs"], data["source"], data["finished"]) == (["one"], "cloudwatch", False)

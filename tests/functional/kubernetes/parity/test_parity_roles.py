@@ -131,7 +131,8 @@ def test_an_identity_may_make_the_calls_that_it_makes_and_no_other(
 
 @pytest.mark.parametrize("identity", CALLS)
 def test_no_role_has_more_than_the_calls_that_are_listed(identity: str) -> None:
-    """What the list above does not think of is refused as well."""
+    """What the list above does not think of is refused as well:
+    https://kubernetes.io/docs/reference/access-authn-authz/rbac/#referring-to-resources"""
     (role,) = [
         body
         for body in documents("rbac.yaml", "terminal.yaml")
@@ -165,7 +166,8 @@ def test_the_outbox_writes_what_the_api_may_not_even_read(space: Space, suffix: 
 
 
 def test_only_the_relay_execs_and_only_the_api_reads_logs(space: Space, suffix: str) -> None:
-    """A pod that is not there: who may is told that (404), who may not, is not (403)."""
+    """A pod that is not there: who may is told that (404), who may not, is not (403).
+    https://kubernetes.io/docs/reference/access-authn-authz/authorization/#determine-the-request-verb"""
     pods = f"/api/v1/namespaces/{space.name}/pods/none"
     call: Any = space.cluster.request
     answers = {

@@ -71,6 +71,7 @@ def submit(cluster: Cluster, namespace: str, job_id: str, cpu: int) -> str:
 def test_each_identity_has_its_calls_in_the_tenants_namespace_and_none_elsewhere(
     cluster: Cluster, suffix: str, namespace: str, identity: str
 ) -> None:
+    """https://kubernetes.io/docs/reference/access-authn-authz/rbac/#rolebinding-and-clusterrolebinding"""
     for verb, resource in CALLS[identity]:
         here, there = ("-n", namespace), ("-n", "default")
         group = identity + suffix
