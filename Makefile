@@ -54,7 +54,7 @@ destroy: .venv/.local-stamp ## remove the stack; says what it keeps: STAGE=…
 ##@ Work on it
 .PHONY: test test-e2e test-cluster check lint format types imports requirements requirements-check clean help
 test: .venv/.dev-stamp .venv-ministack/.stamp try-terminal-page ## the whole suite (TESTS=tests/unit for a part)
-	@$(PY) -m pytest -m "not cluster" $(TESTS)
+	@$(PY) -m pytest -m "not cluster" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 test-cluster: .venv/.dev-stamp .venv-ministack/.stamp ## the cluster tests against a real Kubernetes (KUBECONFIG)
 	@[ -n "$$KUBECONFIG" ] || { echo "set KUBECONFIG to the cluster that the tests are to run on" >&2; exit 2; }

@@ -19,7 +19,7 @@ from chalicelib.errors import IdempotencyConflict, StaleRecord, StoreUnavailable
 from chalicelib.services.ports import EventPage, Idempotency, JobPage, ListQuery, SharedPage, Ticket
 from chalicelib.store import conditions, queries
 from chalicelib.store.counters import Counters
-from chalicelib.store.events import Events
+from chalicelib.store.events import MOST_EVENTS, Events
 from chalicelib.store.items import Item, from_item, to_item, to_time
 from chalicelib.store.keys import feed_key, idempotency_key, job_key, lease_key, page_key, ticket_key
 from chalicelib.store.lease import FencedTable, Lease
@@ -42,6 +42,7 @@ class StoreOptions:
     table: str
     idempotency_seconds: int = 24 * 3600
     event_retention_seconds: int = 30 * 24 * 3600
+    most_events: int = MOST_EVENTS  # of a job
     counter_shards: int = 8
     walk_pages: int = queries.WALK_PAGES
     walk_entries: int = queries.WALK_ENTRIES
@@ -70,7 +71,7 @@ class DynamoStore:
         self._table = FencedTable(client, options.table, sleep, random, lease) if lease else self._plain
         self._counters = Counters(self._table, options.counter_shards)
         self._lists = queries.Lists(self._table, self._counters, options.walk_pages, options.walk_entries)
-        self._events = Events(self._table, options.event_retention_seconds, clock)
+        self._events = Events(self._table, options.event_retention_seconds, options.most_events, clock)
         self._uploads = Uploads(self._table)
         self._idempotency_seconds = options.idempotency_seconds
         self._clock = clock

@@ -30,9 +30,12 @@ MOST_TOGETHER = 50  # events that one transaction writes: what waits for it is n
 class Events:
     """The events of a table; each is forgotten `retention_seconds` after it was last told."""
 
-    def __init__(self, table: Table, retention_seconds: int, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, table: Table, retention_seconds: int, most: int, clock: Callable[[], datetime]
+    ) -> None:
         self._table = table
         self._retention_seconds = retention_seconds
+        self._most = most
         self._clock = clock
         self._counted: dict[str, int] = {}  # job → how many more events it may have
 
@@ -119,7 +122,7 @@ class Events:
         if len(self._counted) >= MOST_COUNTED:
             self._counted.clear()
         pages = self._table.pages(**_events_of(job), Select="COUNT")
-        return MOST_EVENTS - sum(int(page["Count"]) for page in pages)
+        return self._most - sum(int(page["Count"]) for page in pages)
 
     def _item(self, job_id: str, event: Event) -> Item:
         """The whole item of an event. No attribute is an index's, so that no list ever sees one."""

@@ -9,6 +9,7 @@ the stage's.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import platform
@@ -134,13 +135,15 @@ def _chalice(stage: Stage, folder: Path) -> Path:
     (copy / ".chalice" / "config.json").write_text(json.dumps(_configuration(stage)))
     # Chalice keeps the dependencies that it collected here, by the digest of requirements.txt.
     kept = REPO / ".chalice" / "deployments"
-    kept.mkdir(exist_ok=True)
+    kept.mkdir(parents=True, exist_ok=True)
     (copy / ".chalice" / "deployments").symlink_to(kept, target_is_directory=True)
     command = [str(Path(sys.executable).with_name("chalice")), "package", "--stage", stage.name]
     command += ["--merge-template", "infra/resources.yaml", "--template-format", "yaml", str(out)]
     # The template holds for any region; Chalice wants one all the same.
     env = {"AWS_DEFAULT_REGION": "us-east-1", **os.environ}
-    done = subprocess.run(command, cwd=copy, env=env, capture_output=True, text=True)
+    with (kept / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two builds at once would read what the other is still collecting
+        done = subprocess.run(command, cwd=copy, env=env, capture_output=True, text=True)
     if done.returncode or not (out / "deployment.zip").exists():
         raise CannotPackage(f"chalice package failed:\n{done.stdout}{done.stderr}")
     return out
