@@ -1,4 +1,4 @@
-"""Trainyard's three identities in a cluster: each may make the calls that it makes, and no other.
+"""Trainyard's four identities in a cluster: each may make the calls that it makes, and no other.
 
 The roles are those of infra/kubernetes, under names of this run's own: whatever the cluster has of them
 already stays as it is and helps nobody here.
@@ -19,7 +19,9 @@ from tests.functional.kubernetes.clusters import Cluster, Obj, Space
 
 KUBERNETES = Path(__file__).parents[4] / "infra" / "kubernetes"
 GROUP = "rbac.authorization.k8s.io"
-WRITER, READER, RELAY = "trainyard", "trainyard-reader", "trainyard-terminal"
+FILES = ("rbac.yaml", "terminal.yaml", "fluent-bit.yaml")
+# Three roles of groups, and one of a service account; the roles' names are theirs.
+WRITER, READER, RELAY, SHIPPER = "trainyard", "trainyard-reader", "trainyard-terminal", "trainyard-fluent-bit"
 Call = tuple[str, str]
 
 # What chalicelib/cluster and the relay call, by who does.
@@ -42,6 +44,7 @@ CALLS: Mapping[str, list[Call]] = {
     ],
     READER: [("list", "pods"), ("get", "pods/log")],  # the API
     RELAY: [("get", "pods"), ("get", "pods/exec"), ("create", "pods/exec")],
+    SHIPPER: [("get", "pods")],
 }
 # What would do harm, or what one identity has and the others have not.
 OTHERS: list[Call] = [
@@ -82,7 +85,7 @@ EVERY = sorted({*OTHERS, *(call for calls in CALLS.values() for call in calls)})
 def suffix(cluster: Cluster) -> Iterator[str]:
     """The roles and their bindings are there, with this behind the names of roles and groups."""
     ours, made = f"-{uuid.uuid4().hex[:8]}", []
-    for body in documents("rbac.yaml", "terminal.yaml"):
+    for body in documents(*FILES):
         if body["kind"] in ("ClusterRole", "ClusterRoleBinding"):
             path = f"/apis/{GROUP}/v1/{body['kind'].lower()}s"
             renamed = rename(body, ours)
@@ -106,17 +109,24 @@ def rename(body: Obj, suffix: str) -> Obj:
     return renamed
 
 
-def may(cluster: Cluster, group: str, verb: str, resource: str, *where: str) -> str:
+def may(cluster: Cluster, identity: str, verb: str, resource: str, *where: str) -> str:
     plural, _, sub = resource.partition("/")
     words = ["auth", "can-i", verb, plural, *([f"--subresource={sub}"] if sub else []), *(where or ["-A"])]
-    done = cluster.kubectl_run(*words, "--as=function", f"--as-group={group}")
+    named = signed_in(identity)
+    who = [f"--as={named['Impersonate-User']}", f"--as-group={named['Impersonate-Group']}"]
+    done = cluster.kubectl_run(*words, *who)
     answer = done.stdout.strip().partition(" ")[0]
     assert answer in ("yes", "no"), done.stderr
     return answer
 
 
-def signed_in(group: str) -> dict[str, str]:
-    return {"Impersonate-User": "function", "Impersonate-Group": group}
+def signed_in(identity: str) -> dict[str, str]:
+    """Headers of a request by whoever has that role: its name, and what the test puts behind it."""
+    if identity.startswith(SHIPPER):
+        account = identity.removeprefix("trainyard-")
+        user = f"system:serviceaccount:trainyard-system:{account}"
+        return {"Impersonate-User": user, "Impersonate-Group": "system:serviceaccounts"}
+    return {"Impersonate-User": "function", "Impersonate-Group": identity}
 
 
 @pytest.mark.parametrize("identity", CALLS)
@@ -135,7 +145,7 @@ def test_no_role_has_more_than_the_calls_that_are_listed(identity: str) -> None:
     https://kubernetes.io/docs/reference/access-authn-authz/rbac/#referring-to-resources"""
     (role,) = [
         body
-        for body in documents("rbac.yaml", "terminal.yaml")
+        for body in documents(*FILES)
         if body["kind"] == "ClusterRole" and body["metadata"]["name"] == identity
     ]
     granted = {
@@ -177,4 +187,4 @@ def test_only_the_relay_execs_and_only_the_api_reads_logs(space: Space, suffix: 
         )
         for identity in CALLS
     }
-    assert answers == {WRITER: (403, 403), READER: (403, 404), RELAY: (404, 403)}
+    assert answers == {WRITER: (403, 403), READER: (403, 404), RELAY: (404, 403), SHIPPER: (403, 403)}
