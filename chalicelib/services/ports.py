@@ -35,6 +35,7 @@ class NewId(Protocol):
 # A file's jobs are known for longer than a queue, its dead letters and their replay may keep its event.
 UPLOAD_KEPT = timedelta(days=90)
 UPLOAD_TAKEN = timedelta(days=60)  # after that an upload is told too late
+CREATED_TOGETHER = 24  # jobs that a store creates in one transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +150,13 @@ class JobStore(SharedPages, Protocol):
 
         Returns the job that stands: the given one, or the original one of the same key and fingerprint.
         Raises IdempotencyConflict for the same key with another fingerprint, or whose job was deleted.
+        """
+        ...
+
+    def create_many(self, wanted: Sequence[tuple[Job, Idempotency]]) -> Sequence[Job | None]:
+        """As create does, CREATED_TOGETHER of them in one transaction while nothing is in their way.
+
+        Returns, in the order of `wanted`, the jobs that stand; None where create raises IdempotencyConflict.
         """
         ...
 

@@ -91,17 +91,23 @@ class Submission:
 
         Raises Forbidden, InvalidRequest (field names are JobRequest's), IdempotencyConflict.
         """
-        key = Idempotency(idempotency_key, request.fingerprint()) if idempotency_key else None
-        return self.submit_once(caller, request, key)
-
-    def submit_once(
-        self, caller: Caller, request: JobRequest, key: Idempotency | None, source: str | None = None
-    ) -> Job:
-        """As submit does, with a key of the caller's making; `source` is the file that the job came in."""
         caller.require_write()
-        job = self._store.create(self._job(caller, request, source), key)
+        key = Idempotency(idempotency_key, request.fingerprint()) if idempotency_key else None
+        job = self._store.create(self._job(caller, request), key)
         log.info("%s: accepted", job.id, extra=job.log_fields)
         return job
+
+    def submit_many(
+        self, caller: Caller, requests: Sequence[tuple[JobRequest, Idempotency]], source: str
+    ) -> Sequence[Job | None]:
+        """As submit does, with keys of the caller's making, for the jobs of the file `source`; None stands
+        for an IdempotencyConflict."""
+        caller.require_write()
+        wanted = [(self._job(caller, request, source), key) for request, key in requests]
+        made = self._store.create_many(wanted)
+        for job in filter(None, made):
+            log.info("%s: accepted", job.id, extra=job.log_fields)
+        return made
 
     def render(self, caller: Caller, request: JobRequest) -> Rendered:
         """Check the request as submit does, store nothing, and show what would be created."""

@@ -14,10 +14,17 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from chalicelib.domain.uploads import Entry, Receipt, Upload
-from chalicelib.errors import FieldError, IdempotencyConflict, InvalidRequest, OutOfTime
+from chalicelib.errors import FieldError, InvalidRequest, OutOfTime
 from chalicelib.services.bundles import Bundles
 from chalicelib.services.caller import Caller, Role, is_tenant
-from chalicelib.services.ports import UPLOAD_KEPT, UPLOAD_TAKEN, Clock, Idempotency, Objects
+from chalicelib.services.ports import (
+    CREATED_TOGETHER,
+    UPLOAD_KEPT,
+    UPLOAD_TAKEN,
+    Clock,
+    Idempotency,
+    Objects,
+)
 from chalicelib.services.status_files import StatusFiles
 from chalicelib.services.submission import JobRequest, Submission
 
@@ -154,21 +161,27 @@ class Uploads:
         language: str,
         seconds_left: Callable[[], float],
     ) -> Iterator[Entry]:
-        for number, one in enumerate(wanted):
+        numbered = list(enumerate(wanted))
+        for start in range(0, len(numbered), CREATED_TOGETHER):
             if seconds_left() < SECONDS_LEFT:
-                raise OutOfTime(f"{upload.place.uri}: {number} of {len(wanted)} jobs are started")
-            if one.dry_run:
-                yield Entry(line=one.line)
-                continue
-            try:
-                key = _key(upload, number, one)
-                job = self._submission.submit_once(caller, one.request, key, upload.place.uri)
-                yield Entry(line=one.line, job_id=job.id)
-            except IdempotencyConflict:
-                problem = FieldError("job", "job_deleted")
-                if one.client_token is not None:
-                    problem = FieldError("client_token", "token_used", one.client_token)
-                yield Entry(line=one.line, error=self._files.worded(one.locate(problem), language))
+                raise OutOfTime(f"{upload.place.uri}: {start} of {len(wanted)} jobs are started")
+            portion = numbered[start : start + CREATED_TOGETHER]
+            keyed = [(one.request, _key(upload, number, one)) for number, one in portion if not one.dry_run]
+            made = iter(self._submission.submit_many(caller, keyed, upload.place.uri))
+            for _, one in portion:
+                if one.dry_run:
+                    yield Entry(line=one.line)
+                elif job := next(made):
+                    yield Entry(line=one.line, job_id=job.id)
+                else:
+                    yield Entry(line=one.line, error=self._files.worded(one.locate(_taken(one)), language))
+
+
+def _taken(wanted: Wanted) -> FieldError:
+    """Why a job's key stands for something else."""
+    if wanted.client_token is not None:
+        return FieldError("client_token", "token_used", wanted.client_token)
+    return FieldError("job", "job_deleted")
 
 
 def _fitting(errors: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:

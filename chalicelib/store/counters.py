@@ -6,8 +6,8 @@ other. A shard's numbers mean nothing alone (they may be negative); only the sum
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from chalicelib.domain.job import Job
@@ -41,6 +41,15 @@ class Counters:
             return []
         shard = shard_of(job.id, attempt, self.shards)
         return [add(scope, shard, change) for scope in scopes_of(job)]
+
+    def actions_of_new(self, jobs: Sequence[Job], attempt: int) -> list[Action]:
+        """What creating `jobs` in one transaction does: the first one's shard counts all of them."""
+        changes: defaultdict[Scope, Counter[Status]] = defaultdict(Counter)
+        for job in jobs:
+            for scope in scopes_of(job):
+                changes[scope].update(change_of(job, None))
+        shard = shard_of(jobs[0].id, attempt, self.shards)
+        return [add(scope, shard, change) for scope, change in changes.items()]
 
 
 def change_of(job: Job, was: Job | None) -> Mapping[Status, int]:

@@ -18,6 +18,7 @@ from chalicelib.domain.uploads import Place, Receipt
 from chalicelib.errors import IdempotencyConflict, StaleRecord, StoreUnavailable
 from chalicelib.services.ports import EventPage, Idempotency, JobPage, ListQuery, SharedPage, Ticket
 from chalicelib.store import conditions, queries
+from chalicelib.store.batches import batches
 from chalicelib.store.counters import Counters
 from chalicelib.store.events import MOST_EVENTS, Events
 from chalicelib.store.items import Item, from_item, to_item, to_time
@@ -96,6 +97,9 @@ class DynamoStore:
                 return standing
             raise StaleRecord(f"there is a record of {job.id} already") from error
         return job
+
+    def create_many(self, wanted: Sequence[tuple[Job, Idempotency]]) -> Sequence[Job | None]:
+        return [job for together in batches(wanted) for job in self._create_together(together)]
 
     def get(self, job_id: str) -> Job | None:
         item = self._table.get(job_key(job_id))
@@ -231,6 +235,30 @@ class DynamoStore:
 
     def ticket_is_used(self, ticket: Ticket) -> bool:
         return self._table.get(ticket_key(ticket.id)) is not None
+
+    def _create_together(self, wanted: Sequence[tuple[Job, Idempotency]]) -> Iterator[Job | None]:
+        jobs = [job for job, _ in wanted]
+        puts = [
+            action
+            for job, key in wanted
+            for action in (
+                put("record", to_item(job), conditions.NEW_RECORD),
+                *self._claim(job, key),
+                *self._events.actions(job, None),
+            )
+        ]
+        try:
+            transact(self._table, lambda attempt: [*puts, *self._counters.actions_of_new(jobs, attempt)])
+        except ConditionFailed:
+            yield from map(self._create_alone, wanted)  # which finds out what is in whose way
+        else:
+            yield from jobs
+
+    def _create_alone(self, wanted: tuple[Job, Idempotency]) -> Job | None:
+        try:
+            return self.create(*wanted)
+        except IdempotencyConflict:
+            return None
 
     def _lease(self, name: str, holder: str) -> Lease:
         return self._leases.setdefault((name, holder), Lease(self._plain, name, holder))

@@ -7,9 +7,10 @@ from datetime import timedelta
 
 import pytest
 
+from chalicelib.domain.job import Job
 from chalicelib.domain.states import Status
 from chalicelib.errors import IdempotencyConflict
-from chalicelib.services.ports import Grant, Idempotency, ListQuery, Ticket
+from chalicelib.services.ports import CREATED_TOGETHER, Grant, Idempotency, ListQuery, Ticket
 from chalicelib.store.keys import idempotency_key, ticket_key
 from tests.unit.store.support import START, Bench, a_job, deleted, moved
 
@@ -37,6 +38,49 @@ def test_the_same_key_with_another_request_is_a_conflict(bench: Bench) -> None:
     bench.store.create(a_job(1), KEY)
     with pytest.raises(IdempotencyConflict):
         bench.store.create(a_job(2), replace(KEY, fingerprint="f2"))
+    assert bench.store.list(EVERYTHING).total == 1
+
+
+def keyed(*numbers: int, size: int = 0) -> list[tuple[Job, Idempotency]]:
+    """Jobs of these numbers, each with a key of its own."""
+    env = {"A": "x" * size}
+    return [(a_job(n, spec={"workspace_id": n % 5, "env": env}), Idempotency(f"k{n}", "f")) for n in numbers]
+
+
+def test_many_jobs_are_created_in_few_transactions(bench: Bench) -> None:
+    wanted = keyed(*range(2 * CREATED_TOGETHER + 1))
+    assert bench.store.create_many(wanted) == [job for job, _ in wanted]
+    assert bench.spy.operations == ["transact_write_items"] * 3
+    assert bench.store.list(EVERYTHING).total == len(wanted)
+    assert bench.store.list(ListQuery(tenant="acme", workspace_id=3)).total == len(wanted[3::5])
+    assert bench.store.get(wanted[-1][0].id) == wanted[-1][0]
+    (told,) = bench.store.events(wanted[0][0].id, 10).items
+    assert told.reason == "Accepted"
+
+
+def test_what_is_too_much_for_one_transaction_is_two(bench: Bench) -> None:
+    wanted = keyed(*range(12), size=300_000)
+    assert bench.store.create_many(wanted) == [job for job, _ in wanted]
+    assert bench.spy.operations == ["transact_write_items"] * 2
+
+
+def test_many_that_come_again_are_those_that_stand(bench: Bench) -> None:
+    first = bench.store.create_many(keyed(*range(CREATED_TOGETHER + 2)))
+    others = [(a_job(1000 + n), Idempotency(f"k{n}", "f")) for n in range(CREATED_TOGETHER + 3)]
+    assert bench.store.create_many(others) == [*first, others[-1][0]]
+    assert bench.store.list(EVERYTHING).total == CREATED_TOGETHER + 3
+
+
+def test_a_key_that_is_anothers_holds_up_none_of_the_others(bench: Bench) -> None:
+    bench.store.create(a_job(100), Idempotency("k1", "something else"))
+    wanted = keyed(0, 1, 2)
+    assert bench.store.create_many(wanted) == [wanted[0][0], None, wanted[2][0]]
+    assert bench.store.list(EVERYTHING).total == 3
+
+
+def test_a_key_that_comes_twice_in_one_call_is_one_job(bench: Bench) -> None:
+    (first, key), second = *keyed(0), a_job(1)
+    assert bench.store.create_many([(first, key), (second, key)]) == [first, first]
     assert bench.store.list(EVERYTHING).total == 1
 
 

@@ -101,6 +101,13 @@ def test_a_create_whose_success_went_unheard_succeeds(bench: Bench, key: Idempot
     assert _total(bench) == 1
 
 
+def test_many_creates_whose_success_went_unheard_succeed(bench: Bench) -> None:
+    wanted = [(a_job(n), Idempotency(f"k{n}", "f")) for n in range(3)]
+    bench.spy.fail(TRANSACT, cancelled("None", "TransactionConflict", retries=1), carried_out=True)
+    assert bench.store.create_many(wanted) == [job for job, _ in wanted]
+    assert _total(bench) == 3
+
+
 def test_a_create_whose_success_went_unheard_gives_what_became_of_the_job_since(bench: Bench) -> None:
     job = bench.store.create(a_job())
     running = moved(job, Status.RUNNING)
