@@ -71,6 +71,8 @@ class Settings:
     jwt_audience: str
     jwks_url: str  # https://… or file://…
     jwks_cache_seconds: int
+    tenant_claim: str  # of a token: who it is for
+    roles_claim: str
     counter_shards: int
     idempotency_seconds: int
     event_retention_days: int  # how long an event of a job is kept after it last happened
@@ -105,6 +107,8 @@ def load(environ: Mapping[str, str]) -> Settings:
         jwt_audience=read.text("JWT_AUDIENCE", "trainyard"),
         jwks_url=read.text("JWKS_URL", ""),
         jwks_cache_seconds=read.whole("JWKS_CACHE_SECONDS", 300),
+        tenant_claim=read.text("TENANT_CLAIM", "tenant"),
+        roles_claim=read.text("ROLES_CLAIM", "roles"),
         counter_shards=read.whole("COUNTER_SHARDS", 8),
         idempotency_seconds=read.whole("IDEMPOTENCY_SECONDS", 24 * 3600),
         event_retention_days=read.whole("EVENT_RETENTION_DAYS", 30),

@@ -1,4 +1,5 @@
-"""Bearer tokens: signed JWTs whose claims name a tenant, a subject and roles.
+"""Bearer tokens: signed JWTs whose claims name a tenant, a subject and roles. Issuers name those claims
+differently: the settings say how.
 
 PyJWT checks signature, issuer and audience. The times are checked here, because PyJWT reads the wall clock.
 """
@@ -40,6 +41,8 @@ class TokenVerifier:
     def __init__(self, settings: Settings, clock: Clock, fetch: Fetch = fetch_jwks) -> None:
         self._issuer = settings.jwt_issuer
         self._audience = settings.jwt_audience
+        self._tenant_claim = settings.tenant_claim
+        self._roles_claim = settings.roles_claim
         self._clock = clock
         self._keys = Keys(settings.jwks_url, settings.jwks_cache_seconds, clock, fetch)
 
@@ -47,7 +50,9 @@ class TokenVerifier:
         """The caller. Raises NotAuthenticated, which says what is wrong, and Retryable without any keys."""
         claims = self._signed_claims(token)
         self._check_times(claims)
-        return Caller(_tenant(claims), _subject(claims), _roles(claims))
+        return Caller(
+            _tenant(claims, self._tenant_claim), _subject(claims), _roles(claims, self._roles_claim)
+        )
 
     def _signed_claims(self, token: str) -> Mapping[str, Any]:
         if len(token) > MAX_TOKEN_CHARS:
@@ -97,10 +102,10 @@ def _seconds(claims: Mapping[str, Any], claim: str) -> float:
     return value
 
 
-def _tenant(claims: Mapping[str, Any]) -> str:
-    tenant = claims.get("tenant")
+def _tenant(claims: Mapping[str, Any], claim: str) -> str:
+    tenant = _claim(claims, claim)
     if not isinstance(tenant, str) or not is_tenant(tenant):
-        raise NotAuthenticated("the claim 'tenant' is not a DNS label of at most 40 characters")
+        raise NotAuthenticated(f"the claim {claim!r} is not a DNS label of at most 40 characters")
     return tenant
 
 
@@ -111,11 +116,17 @@ def _subject(claims: Mapping[str, Any]) -> str:
     return subject
 
 
-def _roles(claims: Mapping[str, Any]) -> frozenset[Role]:
-    given = claims.get("roles")
+def _roles(claims: Mapping[str, Any], claim: str) -> frozenset[Role]:
+    given = _claim(claims, claim)
     if not isinstance(given, list):
-        raise NotAuthenticated("the claim 'roles' is not a list")
+        raise NotAuthenticated(f"the claim {claim!r} is not a list")
     roles = frozenset(role for role in Role if role in given)
     if not roles:
-        raise NotAuthenticated(f"the claim 'roles' has none of {', '.join(Role)}")
+        raise NotAuthenticated(f"the claim {claim!r} has none of {', '.join(Role)}")
     return roles
+
+
+def _claim(claims: Mapping[str, Any], claim: str) -> Any:
+    if claim not in claims:
+        raise NotAuthenticated(f"the token has no claim {claim!r}")
+    return claims[claim]

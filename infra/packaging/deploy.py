@@ -31,6 +31,8 @@ SHOWN = {
     "SubmissionsBucketName": "bucket",
     "JobsTableName": "table",
     "DashboardUrl": "dashboard",
+    "UserPoolId": "user pool",
+    "UserPoolClientId": "client",
 }
 
 

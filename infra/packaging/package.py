@@ -27,7 +27,7 @@ import yaml
 
 from infra.local import functions
 from infra.local.config import REPO
-from infra.packaging import archive, measure, stages, trim
+from infra.packaging import archive, measure, stages, trim, user_pool
 from infra.packaging.measure import ColdStart, NotWhole
 from infra.packaging.stages import BadStage, Stage
 
@@ -75,6 +75,8 @@ def build(stage: Stage, out: Path, *, measured: bool = True) -> Package:
         trim.trim(tree)
         archive.compile_all(tree)
         shutil.copy(raw / "sam.yaml", out / "sam.yaml")
+        if not stages.makes_user_pool(stage):
+            _take_out_user_pool(out / "sam.yaml")
         archive.write(tree, out / "deployment.zip")
         unzipped = archive.size(tree)
         if unzipped > MAX_UNZIPPED:
@@ -147,6 +149,11 @@ def _chalice(stage: Stage, folder: Path) -> Path:
     if done.returncode or not (out / "deployment.zip").exists():
         raise CannotPackage(f"chalice package failed:\n{done.stdout}{done.stderr}")
     return out
+
+
+def _take_out_user_pool(sam: Path) -> None:
+    body = yaml.safe_load(sam.read_text(encoding="utf-8"))
+    sam.write_text(yaml.safe_dump(user_pool.without(body), sort_keys=False), encoding="utf-8")
 
 
 def _configuration(stage: Stage) -> dict[str, Any]:

@@ -20,10 +20,12 @@ from infra.local import functions, template
 from infra.local.config import REPO, RESOURCES
 
 ARCHITECTURES = ("x86_64", "arm64")
-# The template has defaults for them that no issuer's tokens go with.
-REQUIRED = ("JwksUrl", "JwtIssuer")
+USER_POOL = "user-pool"  # SignIn: the stack makes a Cognito user pool, which is the issuer
+_OF_AN_ISSUER = ("JwksUrl", "JwtIssuer")
+_OF_ITS_TOKENS = ("JwtAudience", "TenantClaim", "RolesClaim")
 QUEUE_READERS = ("uploads", "upload_status")
 MAX_VALUE_BYTES = 4096  # of a CloudFormation parameter, and of all variables of a Lambda function
+ALLOWED_FOR_BYTES = 100  # a variable whose value only AWS knows: an ARN, a URL, a table's name
 _KEYS = {"architecture", "artifacts_bucket", "parameters"}
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
@@ -85,14 +87,16 @@ def parameters(stage: Stage, *, emulated: bool = False, resources: Path = RESOUR
     for name, declared in known.items():
         given = stage.given.get(name)
         values[name] = str(declared.get("Default", "")) if given is None else _text(stage, name, given)
-        if not values[name] and (name in REQUIRED or "Default" not in declared):
+        if not values[name] and "Default" not in declared:
             raise _bad(stage, name, "missing")
         _check(stage, name, values[name], declared)
-    schemes = ("https://", "file://") if emulated else ("https://",)
-    if not values["JwksUrl"].startswith(schemes):
-        raise _bad(stage, "JwksUrl", f"{values['JwksUrl']!r}: an {' or '.join(schemes)} URL is allowed")
+    _check_sign_in(stage, values, ("https://", "file://") if emulated else ("https://",))
     _check_together(stage, values, body)
     return values
+
+
+def makes_user_pool(stage: Stage) -> bool:
+    return bool(stage.given.get("SignIn") == USER_POOL)
 
 
 def _text(stage: Stage, name: str, given: Any) -> str:
@@ -117,9 +121,23 @@ def _check(stage: Stage, name: str, value: str, declared: Mapping[str, Any]) -> 
         raise _bad(stage, name, f"{len(value.encode())} bytes: at most {MAX_VALUE_BYTES} are allowed")
 
 
+def _check_sign_in(stage: Stage, values: Mapping[str, str], schemes: tuple[str, ...]) -> None:
+    """That tokens have one issuer: somebody's, or the stack's own user pool."""
+    if values["SignIn"] == USER_POOL:
+        if given := [name for name in (*_OF_AN_ISSUER, *_OF_ITS_TOKENS) if values[name]]:
+            raise _bad(stage, given[0], f"does not go with SignIn={USER_POOL}: leave one of them out")
+        return
+    if missing := [name for name in _OF_AN_ISSUER if not values[name]]:
+        raise _bad(
+            stage, missing[0], f"missing; without an issuer, SignIn={USER_POOL} makes a Cognito user pool"
+        )
+    if not values["JwksUrl"].startswith(schemes):
+        raise _bad(stage, "JwksUrl", f"{values['JwksUrl']!r}: an {' or '.join(schemes)} URL is allowed")
+
+
 def _check_together(stage: Stage, values: Mapping[str, str], body: Mapping[str, Any]) -> None:
     """What each parameter allows and all of them together do not."""
-    told = dict(_variables(body, values))
+    told = {variable: values[parameter] for variable, parameter in _named(body)}
     try:
         load(told)
     except InvalidSetting as error:
@@ -138,7 +156,7 @@ def _check_together(stage: Stage, values: Mapping[str, str], body: Mapping[str, 
             f"{values['QueueRetrySeconds']}: shorter than the functions that read the queues may take"
             f" ({slowest:g} s)",
         )
-    if (total := sum(len(name) + len(value.encode()) for name, value in told.items())) > MAX_VALUE_BYTES:
+    if (total := _variables_bytes(body, values)) > MAX_VALUE_BYTES:
         longest = max(dict(_named(body)).items(), key=lambda pair: len(values[pair[1]]))[1]
         raise _bad(
             stage,
@@ -160,21 +178,38 @@ def _check_clusters(
             raise _bad(stage, "EksClusterArns", f"{cluster['eks']!r} is missing, which Clusters.{name} names")
 
 
-def _variables(body: Mapping[str, Any], values: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    return ((variable, values[parameter]) for variable, parameter in _named(body))
+def _variables_bytes(body: Mapping[str, Any], values: Mapping[str, str]) -> int:
+    """What the variables of the function that has most of them take, names and values, at most."""
+    shared, *own = _told(body)
+    functions = [{**shared, **more} for more in own]
+    return max(
+        sum(len(name) + _bytes(value, values) for name, value in variables.items()) for variables in functions
+    )
+
+
+def _bytes(value: Any, values: Mapping[str, str]) -> int:
+    match value:
+        case str():
+            return len(value.encode())
+        case {"Ref": parameter} if parameter in values:
+            return len(values[parameter].encode())
+        case {"Fn::If": [_, *branches]}:
+            return max(_bytes(branch, values) for branch in branches)
+    return ALLOWED_FOR_BYTES
 
 
 def _named(body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The functions' variables that are parameters: (variable, parameter)."""
-    patches = [body.get("Globals", {}).get("Function", {}), *_properties(body)]
-    for patch in patches:
-        for variable, value in patch.get("Environment", {}).get("Variables", {}).items():
-            if isinstance(value, dict) and value.get("Ref") in body["Parameters"]:
-                yield variable, value["Ref"]
+    """The functions' variables that are parameters, be it only on a condition: (variable, parameter)."""
+    for variables in _told(body):
+        for variable, value in variables.items():
+            yield from ((variable, name) for name in template.references(value) if name in body["Parameters"])
 
 
-def _properties(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    return (patch["Properties"] for patch in body["Resources"].values() if "Type" not in patch)
+def _told(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The variables of all functions, and then each one's own."""
+    patches = (patch["Properties"] for patch in body["Resources"].values() if "Type" not in patch)
+    for patch in (body.get("Globals", {}).get("Function", {}), *patches):
+        yield patch.get("Environment", {}).get("Variables", {})
 
 
 def _bad(stage: Stage, parameter: str, what: str) -> BadStage:

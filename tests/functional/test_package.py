@@ -339,38 +339,6 @@ def test_a_list_that_cannot_be_one_fails_before_anything_is_made(
     assert [text for text in wrong if re.fullmatch(pattern, text)] == []
 
 
-def test_subnets_without_security_groups_fail_before_anything_is_made(package: Path) -> None:
-    (rule,) = yaml.safe_load((package / "sam.yaml").read_text())["Rules"].values()
-    (one,) = rule["Assertions"]
-    assert "VpcSubnetIds and VpcSecurityGroupIds" in one["AssertDescription"]
-    given = {
-        (subnets, groups): holds(one["Assert"], {"VpcSubnetIds": subnets, "VpcSecurityGroupIds": groups})
-        for subnets in ("", "subnet-0a")
-        for groups in ("", "sg-0a")
-    }
-    assert [pair for pair, passes in given.items() if passes] == [("", ""), ("subnet-0a", "sg-0a")]
-
-
-def holds(rule: Any, parameters: Mapping[str, Any]) -> Any:
-    """What CloudFormation makes of a rule."""
-    if not isinstance(rule, dict):
-        return rule
-    ((function, said),) = rule.items()
-    if function == "Ref":
-        return parameters[said]
-    values = [holds(one, parameters) for one in said]
-    match function:
-        case "Fn::Equals":
-            return values[0] == values[1]
-        case "Fn::And":
-            return all(values)
-        case "Fn::Or":
-            return any(values)
-        case "Fn::Not":
-            return not values[0]
-    raise AssertionError(function)
-
-
 def test_only_the_api_reads_what_jobs_printed_and_nobody_writes_it(resources: Mapping[str, Any]) -> None:
     group = {"Fn::GetAtt": ["JobsLogGroup", "Arn"]}
     found = [

@@ -2,7 +2,8 @@
 way runs in a deployed Lambda function, unpacked from the packaged zip.
 
 AUTH holds every function to its role; in the cluster each is a member of its own group. What differs from
-AWS, beyond what MiniStack is: functions are told a KUBECONFIG and do not sign in to EKS; the JWKS is a file;
+AWS, beyond what MiniStack is: functions are told a KUBECONFIG and do not sign in to EKS; the JWKS is a file
+(a user pool's too: its issuer is an address of AWS', which MiniStack only writes into its tokens);
 it speaks plain HTTP, so that the bucket's TLS-only policy, which would deny all, is taken away; and in an
 event source's pattern it takes "does not exist" for never true where what is above it is missing too
 (`let_missing_through`).
@@ -10,6 +11,7 @@ event source's pattern it takes "does not exist" for never true where what is ab
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -34,6 +36,7 @@ from tests.stack import OURS, free_ports, start_ministack, stop_ministack
 STAGE = "test"
 TENANT = "packaged"
 NAMESPACE = f"trainyard-{TENANT}"
+PASSWORD = "correct-Horse-1-battery"
 PARAMETERS = {"JwtIssuer": config.ISSUER, "LogRetentionDays": 7}
 
 
@@ -110,6 +113,19 @@ class Deployment:
             if each["ResourceType"] == "AWS::Lambda::Function"
         }
 
+    def variables(self, function: str) -> dict[str, str]:
+        """What a function is told."""
+        name = self.functions()[function]
+        known = self.client("lambda").get_function_configuration(FunctionName=name)
+        variables: dict[str, str] = known["Environment"]["Variables"]
+        return variables
+
+    def logged(self, function: str) -> str:
+        """All that a function has logged."""
+        group = f"/aws/lambda/trainyard-{STAGE}-{function}"
+        pages = self.client("logs").get_paginator("filter_log_events").paginate(logGroupName=group)
+        return "\n".join(event["message"] for page in pages for event in page["events"])
+
     def invoked(self) -> set[str]:
         """The functions, by logical name, that have run: each has written to its log then."""
         logs, prefix = self.client("logs"), f"/aws/lambda/trainyard-{STAGE}-"
@@ -135,7 +151,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
     try:
         set_up(cluster)
         kubeconfig = str(cluster.state / f"kubeconfig-{config.SERVICE_USER}")
-        start_ministack(local, KUBECONFIG=kubeconfig, AUTH="true")
+        start_ministack(local, KUBECONFIG=kubeconfig, AUTH="true", PYTHONPATH=lend_cryptography(folder))
         try:
             deployed = Deployment(local, folder)
             deployed.run("up")
@@ -150,6 +166,60 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         cluster.end()
 
 
+@dataclass
+class Users:
+    """A stage's user pool, in the hands of an admin as docs/deploying.md has it."""
+
+    deployment: Deployment
+    before: dict[str, str]  # the stack's outputs before it had a pool
+
+    def make(self, name: str, *, tenant: str = "", group: str = "") -> None:
+        pool = self.deployment.outputs()["UserPoolId"]
+        user, cognito = {"UserPoolId": pool, "Username": name}, self.deployment.client("cognito-idp")
+        attributes = [{"Name": "custom:tenant", "Value": tenant}] if tenant else []
+        cognito.admin_create_user(**user, UserAttributes=attributes, MessageAction="SUPPRESS")
+        cognito.admin_set_user_password(**user, Password=PASSWORD, Permanent=True)
+        if group:
+            cognito.admin_add_user_to_group(**user, GroupName=group)
+
+    def sign_in(self, name: str) -> dict[str, str]:
+        """The tokens that Cognito gives: IdToken, AccessToken, …"""
+        tokens: dict[str, str] = self.deployment.client("cognito-idp").initiate_auth(
+            ClientId=self.deployment.outputs()["UserPoolClientId"],
+            AuthFlow="USER_PASSWORD_AUTH",
+            AuthParameters={"USERNAME": name, "PASSWORD": PASSWORD},
+        )["AuthenticationResult"]
+        return tokens
+
+
+@pytest.fixture(scope="package")
+def users(deployment: Deployment) -> Users:
+    """The same stage deployed again, from now on with a user pool and no other issuer."""
+    before = deployment.outputs()
+    deployment.run("up", LogRetentionDays=14, SignIn="user-pool", JwksUrl=None, JwtIssuer=None)
+    keys = f"{deployment.outputs()['UserPoolId']}/.well-known/jwks.json"
+    variables = deployment.variables("Authorizer")
+    assert variables["TRAINYARD_JWKS_URL"] == f"https://cognito-idp.{config.REGION}.amazonaws.com/{keys}"
+    file = deployment.folder / "pool-jwks.json"
+    file.write_bytes(requests.get(f"{deployment.local.aws_url}/{keys}", timeout=60).content)
+    give(deployment, "Authorizer", TRAINYARD_JWKS_URL=file.as_uri())
+    return Users(deployment, before)
+
+
+def lend_cryptography(folder: Path) -> str:
+    """A folder with this venv's own: without it MiniStack's user pools sign their tokens with noise. In its
+    venv it would cost every stack 10 MB."""
+    lent = folder / "lent"
+    lent.mkdir()
+    for name in ("cryptography", "cffi", "_cffi_backend"):
+        spec = importlib.util.find_spec(name)
+        assert spec is not None and spec.origin is not None
+        origin = Path(spec.origin)
+        found = origin.parent if origin.name == "__init__.py" else origin
+        (lent / found.name).symlink_to(found)
+    return str(lent)
+
+
 def set_up(cluster: EmbeddedCluster) -> None:
     """What an admin does once: docs/deploying.md."""
     api = KubernetesApi.from_kubeconfig(str(cluster.state / "kubeconfig"), None, 10)
@@ -162,10 +232,9 @@ def set_up(cluster: EmbeddedCluster) -> None:
 
 def give(deployed: Deployment, function: str, **variables: str) -> None:
     """Add to what a function is told."""
-    functions, name = deployed.client("lambda"), deployed.functions()[function]
-    known = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
-    functions.update_function_configuration(
-        FunctionName=name, Environment={"Variables": {**known, **variables}}
+    deployed.client("lambda").update_function_configuration(
+        FunctionName=deployed.functions()[function],
+        Environment={"Variables": {**deployed.variables(function), **variables}},
     )
 
 

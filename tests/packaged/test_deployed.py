@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from botocore.exceptions import ClientError
 
 from infra.local.config import STATE_CHANGE_BUS
 from infra.packaging import measure
 from tests.e2e.conftest import wait_for
-from tests.packaged.conftest import TENANT, Deployment
+from tests.packaged.conftest import TENANT, Deployment, Users
 
+JOBS = "/api/v1/training/jobs"
 ENDED = ("succeeded", "failed", "stopped")
 
 
@@ -89,26 +91,75 @@ def test_alarms_watch_and_a_dashboard_shows_what_was_deployed(deployment: Deploy
     assert deployment.functions()["Sync"] in body and "${" not in body
 
 
-def test_a_deploy_over_the_stack_and_its_end_both_keep_table_and_bucket(deployment: Deployment) -> None:
-    """The last one: it removes the stack."""
-    job_id = deployment.create("true")
-    before = deployment.outputs()
-    deployment.run("up", LogRetentionDays=14)
-    assert deployment.outputs() == before
+def test_a_deploy_over_the_stack_keeps_what_it_holds_though_others_sign_in_now(
+    deployment: Deployment, users: Users
+) -> None:
+    outputs = deployment.outputs()
+    assert users.before.items() <= outputs.items()
+    assert outputs.keys() - users.before.keys() == {"UserPoolId", "UserPoolClientId"}
     (group,) = deployment.client("logs").describe_log_groups(logGroupNamePrefix="/trainyard/jobs")[
         "logGroups"
     ]
     assert group["retentionInDays"] == 14, "it was updated"
-    assert deployment.detail(job_id)["job_id"] == job_id
+    users.make("ada", tenant=TENANT, group="member")
+    token = users.sign_in("ada")["IdToken"]
+    listed = deployment.call("GET", JOBS, token=token).json()["data"]["items"]
+    assert "file" in [job["name"] for job in listed]
+    assert deployment.call("GET", JOBS).status_code == 401, "the issuer of before is none any more"
+
+
+def test_who_is_in_the_user_pool_may_do_what_his_group_may_for_his_tenant(
+    deployment: Deployment, users: Users
+) -> None:
+    users.make("grace", tenant="rival", group="member")
+    users.make("vera", tenant="rival", group="viewer")
+    member, viewer = (users.sign_in(name)["IdToken"] for name in ("grace", "vera"))
+    body = {"jobName": "hers", "image": "python:3.11", "command": ["true"]}
+    assert deployment.call("POST", "/api/jobs/create", body, viewer).status_code == 403
+    assert deployment.call("POST", "/api/jobs/create", body, member).status_code == 200
+    listed = deployment.call("GET", JOBS, token=viewer).json()["data"]["items"]
+    assert [job["name"] for job in listed] == ["hers"]
+
+
+@pytest.mark.parametrize(
+    ("name", "tenant", "group", "kind", "why"),
+    [
+        ("nomad", "", "member", "IdToken", "no claim 'custom:tenant'"),
+        ("loner", TENANT, "", "IdToken", "no claim 'cognito:groups'"),
+        ("eve", TENANT, "admin", "AccessToken", '"aud" claim'),
+    ],
+    ids=["without a tenant", "in no group", "with an access token"],
+)
+def test_who_is_in_the_user_pool_is_refused(
+    deployment: Deployment, users: Users, name: str, tenant: str, group: str, kind: str, why: str
+) -> None:
+    users.make(name, tenant=tenant, group=group)
+    assert deployment.call("GET", JOBS, token=users.sign_in(name)[kind]).status_code == 401
+    assert why in deployment.logged("Authorizer"), "the reason is logged"
+
+
+def test_the_end_of_the_stack_keeps_table_bucket_and_users(deployment: Deployment, users: Users) -> None:
+    """The last one: it removes the stack."""
+    users.make("last", tenant=TENANT, group="member")
+    outputs = deployment.outputs()
     said = deployment.run("down")
-    table, bucket = before["JobsTableName"], before["SubmissionsBucketName"]
-    assert f"JobsTable: {table}" in said and f"SubmissionsBucket: {bucket}" in said
+    kept = {
+        "JobsTable": "JobsTableName",
+        "SubmissionsBucket": "SubmissionsBucketName",
+        "UserPool": "UserPoolId",
+        "UserPoolClient": "UserPoolClientId",
+    }
+    told = [f"{name}: {outputs[output]}" for name, output in kept.items()]
+    assert [line for line in told if line not in said] == [], said
     stacks = deployment.client("cloudformation").describe_stacks()["Stacks"]
     assert not [stack for stack in stacks if stack["StackStatus"] != "DELETE_COMPLETE"]
-    key = {"pk": {"S": f"JOB#{job_id}"}, "sk": {"S": "JOB"}}
-    assert "Item" in deployment.client("dynamodb").get_item(TableName=table, Key=key)
+    table, bucket, pool = (outputs[kept[name]] for name in ("JobsTable", "SubmissionsBucket", "UserPool"))
+    jobs = deployment.client("dynamodb").scan(TableName=table)["Items"]
+    assert [job for job in jobs if job["sk"] == {"S": "JOB"}]
     listed = deployment.client("s3").list_objects_v2(Bucket=bucket)["Contents"]
     assert f"submissions/{TENANT}/job.status.json" in [each["Key"] for each in listed]
+    groups = deployment.client("cognito-idp").admin_list_groups_for_user(UserPoolId=pool, Username="last")
+    assert [group["GroupName"] for group in groups["Groups"]] == ["member"]
 
 
 def subscribe(deployment: Deployment) -> Any:

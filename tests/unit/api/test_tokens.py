@@ -88,8 +88,8 @@ class Host:
     def later(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
 
-    def verifier(self) -> TokenVerifier:
-        return TokenVerifier(SETTINGS, self.clock, self.fetch)
+    def verifier(self, settings: Settings | None = None) -> TokenVerifier:
+        return TokenVerifier(settings or SETTINGS, self.clock, self.fetch)
 
 
 SETTINGS: Settings = replace(load({}), jwks_url="https://issuer.example/jwks.json", jwks_cache_seconds=300)
@@ -222,6 +222,68 @@ def test_a_wrong_token_is_refused_and_the_failed_check_is_named(token: str, word
 @pytest.mark.parametrize(("token", "caller"), [case[1:] for case in TAKEN], ids=[case[0] for case in TAKEN])
 def test_a_right_token_names_its_caller(token: str, caller: Caller) -> None:
     assert Host().verifier().verify(token) == caller
+
+
+POOL = "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_AbCdEfGhI"
+CLIENT = "1h57kf5cpq17m0eml12EXAMPLE"
+COGNITO = replace(
+    SETTINGS,
+    jwt_issuer=POOL,
+    jwt_audience=CLIENT,
+    tenant_claim="custom:tenant",
+    roles_claim="cognito:groups",
+)
+
+
+def id_token(**claims: Any) -> str:
+    """What Cognito's documents show, of a member; a claim given as None is left out."""
+    shown = {
+        "iss": POOL,
+        "aud": CLIENT,
+        "sub": "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee",
+        "nbf": None,
+        "tenant": None,
+        "roles": None,
+        "token_use": "id",
+        "auth_time": SECONDS,
+        "cognito:username": "ada",
+        "cognito:groups": ["member"],
+        "custom:tenant": "acme",
+    }
+    return sign(RSA_KEY, "rsa", "RS256", **(shown | claims))
+
+
+def access_token(**claims: Any) -> str:
+    """It names its client otherwise, and no attributes of the user."""
+    shown = {"token_use": "access", "aud": None, "client_id": CLIENT, "custom:tenant": None}
+    return id_token(**(shown | {"scope": "aws.cognito.signin.user.admin", "username": "ada"} | claims))
+
+
+OF_A_POOL_REFUSED = [
+    ("an access token", access_token(), '"aud"'),
+    ("an access token of a pool that adds an audience", access_token(aud=CLIENT), "'custom:tenant'"),
+    ("another client's", id_token(aud="another"), "audience"),
+    ("another pool's", id_token(iss=f"{POOL}x"), "issuer"),
+    ("no tenant", id_token(**{"custom:tenant": None}), "no claim 'custom:tenant'"),
+    ("a tenant under another name", id_token(tenant="acme", **{"custom:tenant": None}), "'custom:tenant'"),
+    ("in no group", id_token(**{"cognito:groups": None}), "no claim 'cognito:groups'"),
+    ("in other groups", id_token(**{"cognito:groups": ["Admin", "eu-west-1_x_Google"]}), "'cognito:groups'"),
+    ("roles under another name", id_token(roles=["admin"], **{"cognito:groups": None}), "'cognito:groups'"),
+]
+
+
+@pytest.mark.parametrize(
+    ("token", "words"), [case[1:] for case in OF_A_POOL_REFUSED], ids=[case[0] for case in OF_A_POOL_REFUSED]
+)
+def test_a_user_pools_token_that_is_not_for_us_or_says_too_little_is_refused(token: str, words: str) -> None:
+    with pytest.raises(NotAuthenticated, match=words):
+        Host().verifier(COGNITO).verify(token)
+
+
+def test_a_user_pools_id_token_names_its_caller_by_the_names_of_its_claims() -> None:
+    token = id_token(roles=["admin"], tenant="rival", **{"cognito:groups": ["member", "staff"]})
+    caller = Caller("acme", "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee", frozenset({Role.MEMBER}))
+    assert Host().verifier(COGNITO).verify(token) == caller
 
 
 def test_keys_are_fetched_once_for_as_long_as_they_are_cached() -> None:

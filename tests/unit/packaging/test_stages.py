@@ -52,6 +52,10 @@ def test_what_is_json_in_the_file_reaches_the_functions_as_json(tmp_path: Path) 
     [
         pytest.param({"JwksUrl": None}, "JwksUrl", "missing", id="missing"),
         pytest.param({"JwtIssuer": ""}, "JwtIssuer", "missing", id="empty"),
+        pytest.param({"JwtIssuer": None}, "JwtIssuer", "SignIn=user-pool", id="half an issuer"),
+        pytest.param({"SignIn": "cognito"}, "SignIn", "issuer, user-pool", id="another way to sign in"),
+        pytest.param({"SignIn": "user-pool"}, "JwksUrl", "does not go with", id="a pool and an issuer"),
+        pytest.param({"TenantClaim": "a b"}, "TenantClaim", "[!-~]", id="no name of a claim"),
         pytest.param({"JwksURL": "x"}, "JwksURL", "unknown", id="misspelt"),
         pytest.param(
             {"LogRetentionDays": 8}, "LogRetentionDays", "allowed are 1, 3", id="not among the allowed"
@@ -137,6 +141,20 @@ def test_a_stage_without_a_file_says_where_it_would_be() -> None:
         stages.read("nowhere")
 
 
-def test_the_stage_that_the_repository_has_wants_an_issuer() -> None:
-    with pytest.raises(BadStage, match="JwksUrl: missing"):
-        stages.parameters(stages.read("dev"))
+@pytest.mark.parametrize("name", ["JwksUrl", "JwtIssuer", "JwtAudience", "TenantClaim", "RolesClaim"])
+def test_nothing_of_an_issuer_goes_with_the_stacks_own_user_pool(tmp_path: Path, name: str) -> None:
+    bad = stage(tmp_path, parameters={"SignIn": "user-pool", name: "https://issuer.example"})
+    with pytest.raises(BadStage, match=rf"stage\.json: {name}: does not go with SignIn=user-pool"):
+        stages.parameters(bad)
+
+
+def test_what_only_aws_knows_counts_among_the_variables_too(tmp_path: Path) -> None:
+    """The table, the pool's keys, its issuer, the client: 100 bytes each."""
+    pool = {"SignIn": "user-pool", "Images": {"x": "y" * 3000}}
+    assert stages.parameters(stage(tmp_path, parameters=pool))["SignIn"] == "user-pool"
+    with pytest.raises(BadStage, match="Images: the functions' variables would have 4"):
+        stages.parameters(stage(tmp_path, parameters=pool | {"Images": {"x": "y" * 3500}}))
+
+
+def test_the_stage_that_the_repository_has_can_be_deployed_as_it_is() -> None:
+    assert stages.parameters(stages.read("dev"))["SignIn"] == "user-pool"
