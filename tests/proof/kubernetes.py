@@ -7,7 +7,7 @@ Kubernetes; here are just the objects, and a node whose containers do what a tes
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -78,6 +78,8 @@ class SimulatedKubernetes:
     outcomes: dict[str, str] = field(default_factory=dict)
     objects: dict[Key, Obj] = field(default_factory=dict)
     version: int = 1
+    tells_of_new_pods: Sequence[str] = ()  # the Events of a pod, beside its Job's
+    tells_of_starts: Sequence[str] = ("Started",)
 
     def __post_init__(self) -> None:
         self._history: list[Change] = []
@@ -231,6 +233,8 @@ class SimulatedKubernetes:
         key = _key(pod | {"metadata": pod["metadata"] | {"namespace": namespace}}, "pods")
         made = self.create("pods", namespace, pod)
         self._tell(f"Job/{base}", namespace, "SuccessfulCreate", f"Created pod: {key[2]}")
+        for reason in self.tells_of_new_pods:
+            self._tell(f"Pod/{key[2]}", namespace, reason, f"{reason} by the simulation")
         program = Program.of(pod)
         exit_code = program.exits[min(attempt, len(program.exits)) - 1]
         uid = made["metadata"]["uid"]
@@ -242,7 +246,8 @@ class SimulatedKubernetes:
         if pod and pod["metadata"]["uid"] == uid and "deletionTimestamp" not in pod["metadata"]:
             state = {"running": {"startedAt": self._now()}}
             self._show_pod(key, "Running", state)
-            self._tell(f"Pod/{key[2]}", key[1], "Started", "Started container training")
+            for reason in self.tells_of_starts:
+                self._tell(f"Pod/{key[2]}", key[1], reason, f"{reason} container training")
 
     def _end_pod(self, key: Key, uid: str, exit_code: int) -> None:
         pod = self.objects.get(key)
