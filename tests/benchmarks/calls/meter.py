@@ -40,6 +40,15 @@ PLATFORM = [
         },
     },
 ]
+# What is written, by the beginning of its sort key.
+KINDS = {
+    "JOB": "records",
+    "EVENT": "events",
+    "TOTAL": "counters",
+    "WORKSPACE": "counters",
+    "LEASE": "leases",
+    "FEED": "feeds",
+}
 LINE_BYTES = 26  # that CloudWatch adds to each line
 _USUAL = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"})
 
@@ -116,7 +125,9 @@ class MeteredTable:
         finally:
             for key, was in zip(keys, before, strict=True):
                 now = was if refused else self._table.items.get(key)
-                self._count("WRU table", units.write(was, now, transactional=transactional))
+                asked = units.write(was, now, transactional=transactional)
+                self._count("WRU table", asked)
+                self._count(f"WRU of {KINDS.get(key[1].partition('#')[0], 'others')}", asked)
                 if was != now:
                     self._changed(was, now)
 

@@ -234,4 +234,4 @@ def less(counts: Counts, others: Counts) -> Counts:
 
 
 def divided(counts: Counts, by: float) -> Counts:
-    return Counter({what: number / by for what, number in counts.items()})  # type: ignore[misc]
+    return Counter({what: number / by for what, number in counts.items()})

@@ -227,7 +227,7 @@ class Newsroom:
 
 
 class LogEvents:
-    """botocore's client of CloudWatch Logs, on the lines of the one pod: a page has all that are asked for."""
+    """botocore's client of CloudWatch Logs, on the lines of the one pod, all in one page."""
 
     def __init__(self, world: MeteredWorld) -> None:
         self._world = world
