@@ -22,6 +22,7 @@ JOB = "a job, created by the API, to its end"
 HOUR_OF_A_JOB = "an hour of an active job"
 ACTIVE_HOUR = "an hour with any active job"
 IDLE_HOUR = "an idle hour"
+IDLE_MONTH = "an idle month"
 
 
 def main() -> None:
@@ -49,12 +50,13 @@ def main() -> None:
 
 
 def loads(printed_mb: float) -> dict[str, Load]:
-    """Each job runs for an hour."""
+    """Jobs by themselves, and jobs of an hour each with the time that they are there."""
     thousand = Load(jobs=1000, hours_of_jobs=1000, active_hours=100, printed_mb=printed_mb)
     million = Load(jobs=10**6, hours_of_jobs=10**6, active_hours=HOURS, months=1, printed_mb=printed_mb)
     return {
-        "1,000 jobs, 10 at a time": thousand,
-        "an idle month": Load(idle_hours=HOURS, months=1),
+        "1,000 jobs": Load(jobs=1000, printed_mb=0),
+        "1,000 in 100 hours": thousand,
+        IDLE_MONTH: Load(idle_hours=HOURS, months=1),
         "1,000,000 in a month": million,
     }
 
@@ -97,12 +99,12 @@ def rates_table(counted: Mapping[str, Counts], rates: Rates, prices: Prices) -> 
 
 
 def bills_table(bills: Mapping[str, Dollars], prices: Prices) -> list[str]:
-    lines = [_row("dollars", bills, 28)]
+    lines = [_row("dollars", bills, 22)]
     services = dict.fromkeys(service for each in bills.values() for service in each)
     for service in services:
-        lines.append(_row(service, [_money(each.get(service, 0.0)) for each in bills.values()], 28))
-    lines.append(_row("all", [_money(sum(each.values())) for each in bills.values()], 28))
-    idle = charged(bills["an idle month"], prices)
+        lines.append(_row(service, [_money(each.get(service, 0.0)) for each in bills.values()], 22))
+    lines.append(_row("all", [_money(sum(each.values())) for each in bills.values()], 22))
+    idle = charged(bills[IDLE_MONTH], prices)
     lines.append(f"an idle month in an account that has nothing else: {_money(sum(idle.values()))}")
     return lines
 

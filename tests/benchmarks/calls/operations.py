@@ -28,6 +28,8 @@ STRETCH = 600.0  # seconds
 JOBS = 10  # within them
 FILE = 100  # jobs
 ACTIVE = 51  # jobs at a time, one of which is there anyway
+SHORT = Program(seconds=10.0)
+LONG = Program(seconds=7200.0)
 
 Act = Callable[[MeteredWorld], Any]
 
@@ -101,37 +103,51 @@ def lists() -> dict[str, Counts]:
 
 def stretches() -> dict[str, Counts]:
     """What jobs and time cost, shares of functions that serve many at once included."""
-    without = quiet()
-    short = Program(seconds=10.0)
+    hour = hour_of_a_job()
+    return {
+        "a job, created by the API, to its end": a_job_by_the_api(),
+        f"a job of a file of {FILE}, to its end": a_job_of_a_file(),
+        "a job that is stopped, to its end": a_stopped_job(),
+        "an hour of an active job": hour,
+        "an hour with any active job": less(divided(quiet(), STRETCH / 3600), hour),
+        "an idle hour": an_idle_hour(),
+    }
 
+
+def a_job_by_the_api() -> Counts:
     def one_by_one(world: MeteredWorld) -> None:
         for _ in range(JOBS):
-            create(world, short)
+            create(world, SHORT)
             world.scheduler.run(STRETCH / JOBS - 5)
 
-    def at_once(world: MeteredWorld) -> None:
-        file = [body(short) for _ in range(FILE)]
-        world.upload("night.json", json.dumps(file))
+    return divided(less(stretch(one_by_one), quiet()), JOBS)
 
+
+def a_job_of_a_file() -> Counts:
+    def at_once(world: MeteredWorld) -> None:
+        world.upload("night.json", json.dumps([body(SHORT) for _ in range(FILE)]))
+
+    return divided(less(stretch(at_once), quiet()), FILE)
+
+
+def a_stopped_job() -> Counts:
     def stopped(world: MeteredWorld) -> None:
         job_id = running(world)
         world.request("POST", f"/api/jobs/{job_id}/stop")
 
-    def busy(world: MeteredWorld) -> None:
-        del world
+    return less(stretch(stopped), quiet())
 
-    by_hour = STRETCH / 3600
-    job = divided(less(stretch(one_by_one), without), JOBS)
-    file_of_jobs = divided(less(stretch(at_once), without), FILE)
-    hour_of_a_job = divided(less(stretch(busy, jobs=ACTIVE), without), (ACTIVE - 1) * by_hour)
-    return {
-        "a job, created by the API, to its end": job,
-        f"a job of a file of {FILE}, to its end": file_of_jobs,
-        "a job that is stopped, to its end": less(stretch(stopped), without),
-        "an hour of an active job": hour_of_a_job,
-        "an hour with any active job": less(divided(without, by_hour), hour_of_a_job),
-        "an idle hour": idle(),
-    }
+
+def hour_of_a_job() -> Counts:
+    """What one more job adds to each hour that it runs."""
+    busy = stretch(lambda _: None, jobs=ACTIVE)
+    return divided(less(busy, quiet()), (ACTIVE - 1) * STRETCH / 3600)
+
+
+def an_idle_hour() -> Counts:
+    with closing(MeteredWorld()) as world:
+        world.scheduler.run(600)
+        return counted(world, lambda: world.scheduler.run(3600))
 
 
 @cache
@@ -143,7 +159,7 @@ def quiet() -> Counts:
 def stretch(act: Act, jobs: int = 1) -> Counts:
     """A stretch of time with `act` in it, while so many other jobs run."""
     with closing(MeteredWorld()) as world:
-        others = [create(world, Program(seconds=7200.0)) for _ in range(jobs)]
+        others = [create(world, LONG) for _ in range(jobs)]
         until(world, others, "running")
         world.scheduler.run(120 - world.scheduler.now.second)
         end = world.scheduler.now + timedelta(seconds=STRETCH)
@@ -153,17 +169,11 @@ def stretch(act: Act, jobs: int = 1) -> Counts:
         return less(world.counts(), before)
 
 
-def idle() -> Counts:
-    with closing(MeteredWorld()) as world:
-        world.scheduler.run(600)
-        return counted(world, lambda: world.scheduler.run(3600))
-
-
 def stored() -> dict[str, float]:
     """The bytes of a job that has ended: its record, for good, and its events, which go after 30 days."""
     of = units.indexes(jobs_table())
     with closing(MeteredWorld()) as world:
-        create(world, Program(seconds=10.0))
+        create(world, SHORT)
         world.converge()
         found: Counter[str] = Counter()
         for (_, sk), item in world.table.items.items():
@@ -174,7 +184,7 @@ def stored() -> dict[str, float]:
 def metrics() -> list[tuple[str, ...]]:
     """The metrics that a pool with one tenant has in an hour in which jobs come and end."""
     with closing(MeteredWorld()) as world:
-        create(world, Program(seconds=10.0))
+        create(world, SHORT)
         world.converge()
         return sorted(metrics_of(world.printed.getvalue()))
 
@@ -182,7 +192,7 @@ def metrics() -> list[tuple[str, ...]]:
 # ---- with what it is done
 
 
-def body(program: Program = Program(seconds=3600.0), **changes: Any) -> dict[str, Any]:  # noqa: B008 (frozen)
+def body(program: Program = LONG, **changes: Any) -> dict[str, Any]:
     """A job as people send it."""
     usual = {
         "jobName": "resnet50 on imagenet, run 12",
@@ -195,7 +205,7 @@ def body(program: Program = Program(seconds=3600.0), **changes: Any) -> dict[str
     return {name: value for name, value in (usual | changes).items() if value is not None}
 
 
-def create(world: MeteredWorld, program: Program = Program(seconds=3600.0), **changes: Any) -> str:  # noqa: B008
+def create(world: MeteredWorld, program: Program = LONG, **changes: Any) -> str:
     reply = world.request("POST", "/api/jobs/create", body(program, **changes))
     return str(reply.body["data"]["jobId"])
 
