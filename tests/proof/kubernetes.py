@@ -80,6 +80,7 @@ class SimulatedKubernetes:
     version: int = 1
     tells_of_new_pods: Sequence[str] = ()  # the Events of a pod, beside its Job's
     tells_of_starts: Sequence[str] = ("Started",)
+    binds_after: float | None = None  # seconds until a pod has a node; None: when it starts
 
     def __post_init__(self) -> None:
         self._history: list[Change] = []
@@ -238,8 +239,15 @@ class SimulatedKubernetes:
         program = Program.of(pod)
         exit_code = program.exits[min(attempt, len(program.exits)) - 1]
         uid = made["metadata"]["uid"]
+        if self.binds_after is not None:
+            self.scheduler.after(self.binds_after, lambda: self._bind_pod(key, uid))
         self.scheduler.after(STARTS, lambda: self._run_pod(key, uid))
         self.scheduler.after(STARTS + program.seconds, lambda: self._end_pod(key, uid, exit_code))
+
+    def _bind_pod(self, key: Key, uid: str) -> None:
+        pod = self.objects.get(key)
+        if pod and pod["metadata"]["uid"] == uid:
+            self._write("MODIFIED", key, pod | {"spec": pod["spec"] | {"nodeName": "node1"}})
 
     def _run_pod(self, key: Key, uid: str) -> None:
         pod = self.objects.get(key)

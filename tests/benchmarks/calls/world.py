@@ -51,6 +51,7 @@ class MeteredWorld(World):
         self.by: Counter[tuple[str, str]] = Counter()
         self.lines: list[str] = []  # what the pod prints whose log is asked for
         self.dynamo = MeteredTable(self.table, self.count)
+        self.cluster.binds_after = 2 * BLINK
         self.cluster.tells_of_new_pods = ("Scheduled", "Pulling")
         self.cluster.tells_of_starts = ("Pulled", "Created", "Started")
         self.wire.plans.append(self._passes)
