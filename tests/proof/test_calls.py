@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from infra.local.config import REPO
 from tests.benchmarks.calls import operations, units
 from tests.benchmarks.calls.bill import Load, Rates, bill, charged, dollars
 from tests.benchmarks.calls.prices import HOURS, Prices
 from tests.benchmarks.calls.world import Counts
 from tests.unit.store.support import jobs_table
 
+PAGE_ABOUT_COSTS = REPO / "docs" / "cost.md"
 CALLS = ("dynamodb ", "kubernetes ", "logs ", "s3 ", "eventbridge ", "lambda ")
 
 # Besides the calls: how many actions its transactions have, and how many items it reads.
@@ -91,6 +93,16 @@ def test_a_request_makes_no_other_calls_than_it_should(name: str, requests: Mapp
 @pytest.mark.parametrize("name", ["list, first page of 20", "list by status", "list by workspace and status"])
 def test_a_list_of_ten_thousand_reads_what_it_shows(name: str, lists: Mapping[str, Counts]) -> None:
     assert _calls(lists[name]) == PAGE
+
+
+def test_the_page_about_costs_says_what_is_counted(
+    requests: Mapping[str, Counts], lists: Mapping[str, Counts]
+) -> None:
+    said = _said()
+    for name, counts in {**requests, **lists}.items():
+        written = counts["WRU table"] + counts["WRU indexes"]
+        of_calls = [_sum(counts, "dynamodb "), counts["items read"], counts["RRU"], written]
+        assert said[name] == pytest.approx([*of_calls, _sum(counts, "kubernetes ")], abs=0.5), name
 
 
 def test_an_idle_hour_is_a_look_a_minute_at_four_indexes_and_a_whole_one_every_five() -> None:
@@ -188,6 +200,19 @@ def test_a_bill_adds_up_what_was_counted() -> None:
     assert two["CloudWatch metrics"] == pytest.approx(3.0)
     assert two["what jobs print"] == pytest.approx(2 * 0.53)
     assert charged(two, Prices())["CloudWatch metrics"] == pytest.approx(0.0)
+
+
+def _said() -> Mapping[str, list[float]]:
+    """The table of requests in docs/cost.md, without its dollars."""
+    text = PAGE_ABOUT_COSTS.read_text().partition("## A request")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if "|" in line]
+    return {
+        name: [float(cell.replace(",", "")) for cell in cells[:-1]] for name, *cells in rows[2:] if all(cells)
+    }
+
+
+def _sum(counts: Counts, prefix: str) -> float:
+    return sum(number for what, number in counts.items() if what.startswith(prefix))
 
 
 def _calls(counts: Counts) -> dict[str, float]:
