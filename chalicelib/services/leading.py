@@ -31,5 +31,9 @@ class Leading:
         self._renewed_at = now
         return True
 
+    def is_vacant(self) -> bool:
+        """Whether nobody leads. To ask that is a read, a fifth of what a renewal in vain costs."""
+        return self._store.lease_is_free(self._name, self._clock())
+
     def end(self) -> None:
         self._store.release_lease(self._name, self._holder)

@@ -234,9 +234,12 @@ class Sync:
 
     def _leads(self, seconds_left: Callable[[], float], patient: bool) -> bool:
         while not self._leading.renew():
-            if not patient or self._is_late(seconds_left):
+            if not patient:
                 return False
-            self._pace.sleep(HAND_OVER.total_seconds())
+            while not self._leading.is_vacant():
+                if self._is_late(seconds_left):
+                    return False
+                self._pace.sleep(HAND_OVER.total_seconds())
         return True
 
     def _look_at(self, pool_id: str, records: Mapping[str, Job]) -> None:

@@ -7,7 +7,7 @@ Kubernetes; here are just the objects, and a node whose containers do what a tes
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -78,6 +78,9 @@ class SimulatedKubernetes:
     outcomes: dict[str, str] = field(default_factory=dict)
     objects: dict[Key, Obj] = field(default_factory=dict)
     version: int = 1
+    tells_of_new_pods: Sequence[str] = ()  # the Events of a pod, beside its Job's
+    tells_of_starts: Sequence[str] = ("Started",)
+    binds_after: float | None = None  # seconds until a pod has a node; None: when it starts
 
     def __post_init__(self) -> None:
         self._history: list[Change] = []
@@ -231,18 +234,28 @@ class SimulatedKubernetes:
         key = _key(pod | {"metadata": pod["metadata"] | {"namespace": namespace}}, "pods")
         made = self.create("pods", namespace, pod)
         self._tell(f"Job/{base}", namespace, "SuccessfulCreate", f"Created pod: {key[2]}")
+        for reason in self.tells_of_new_pods:
+            self._tell(f"Pod/{key[2]}", namespace, reason, f"{reason} by the simulation")
         program = Program.of(pod)
         exit_code = program.exits[min(attempt, len(program.exits)) - 1]
         uid = made["metadata"]["uid"]
+        if self.binds_after is not None:
+            self.scheduler.after(self.binds_after, lambda: self._bind_pod(key, uid))
         self.scheduler.after(STARTS, lambda: self._run_pod(key, uid))
         self.scheduler.after(STARTS + program.seconds, lambda: self._end_pod(key, uid, exit_code))
+
+    def _bind_pod(self, key: Key, uid: str) -> None:
+        pod = self.objects.get(key)
+        if pod and pod["metadata"]["uid"] == uid:
+            self._write("MODIFIED", key, pod | {"spec": pod["spec"] | {"nodeName": "node1"}})
 
     def _run_pod(self, key: Key, uid: str) -> None:
         pod = self.objects.get(key)
         if pod and pod["metadata"]["uid"] == uid and "deletionTimestamp" not in pod["metadata"]:
             state = {"running": {"startedAt": self._now()}}
             self._show_pod(key, "Running", state)
-            self._tell(f"Pod/{key[2]}", key[1], "Started", "Started container training")
+            for reason in self.tells_of_starts:
+                self._tell(f"Pod/{key[2]}", key[1], reason, f"{reason} container training")
 
     def _end_pod(self, key: Key, uid: str, exit_code: int) -> None:
         pod = self.objects.get(key)

@@ -25,19 +25,20 @@ class Body:
     def __init__(self, status: int, chunks: Iterator[bytes]) -> None:
         self.status = status
         self.response = self
-        self._chunks = chunks
+        self.chunks = chunks
+        self.is_shut = False
 
     def read(self) -> bytes:
-        return b"".join(self._chunks)
+        return b"".join(self.chunks)
 
-    def stream(self) -> Iterator[bytes]:
-        return self._chunks
+    def stream(self, _size: int = 0) -> Iterator[bytes]:
+        return self.chunks
 
     def close(self) -> None:
         return
 
     def shutdown(self) -> None:
-        return
+        self.is_shut = True
 
 
 class SimulatedClient:
@@ -72,6 +73,11 @@ class SimulatedClient:
         except Refusal as refusal:
             return _json(refusal.status, refusal.code)
 
+    def told(self, path: str, query: Mapping[str, str]) -> list[bytes]:
+        """What a watch tells right now, a line each, and a bookmark."""
+        plural, namespace, _ = _place(path)
+        return list(self._watched(plural, namespace, query))
+
     def _answer(self, verb: str, key: tuple[str, str, str], query: Mapping[str, str], body: Any) -> Obj:
         plural, namespace, _ = key
         match verb:
@@ -91,11 +97,9 @@ class SimulatedClient:
         return {}
 
     def _watched(self, plural: str, namespace: str, query: Mapping[str, str]) -> Iterator[bytes]:
+        since = int(query["resourceVersion"])
         try:
-            told = self._cluster.changes(
-                plural, namespace, int(query["resourceVersion"]), _test(plural, query)
-            )
-            changes = list(told)
+            changes = list(self._cluster.changes(plural, namespace, since, _test(plural, query)))
         except Refusal as refusal:
             yield _line({"type": "ERROR", "object": refusal.status})
             return

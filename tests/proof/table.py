@@ -41,6 +41,7 @@ class FakeTable:
     writes: list[Write] = field(default_factory=list)
     listeners: list[Callable[[Write], None]] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)  # by the sort keys of what conditions held back
+    scanned: Sequence[Item] = ()  # what the last query read, whatever it then showed of it
 
     def __post_init__(self) -> None:
         self._indexed: dict[Key, dict[str, Any]] = {}
@@ -100,7 +101,7 @@ class FakeTable:
         if start:
             found = list(_behind(found, start, range_key, request.get("ScanIndexForward", True)))
         limit = request.get("Limit", len(found))
-        page = found[:limit]
+        page = self.scanned = found[:limit]
         answer: dict[str, Any] = {}
         if page and len(page) == limit and "Limit" in request:  # also when nothing is behind it
             names = {"pk", "sk", hash_key, range_key}
@@ -110,7 +111,7 @@ class FakeTable:
             page = [item for item in page if keep(item, *about)]
         if request.get("Select") != "COUNT":
             answer["Items"] = [self._shown(item, request) for item in page]
-        return {**answer, "Count": len(page)}
+        return {**answer, "Count": len(page), "ScannedCount": len(self.scanned)}
 
     def batch_write_item(self, **request: Any) -> Mapping[str, Any]:
         ((_, requests),) = request["RequestItems"].items()

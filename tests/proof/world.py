@@ -34,6 +34,7 @@ from chalicelib.settings import Settings, load
 from chalicelib.store.dynamo import DynamoStore, StoreOptions
 from chalicelib.store.items import from_item
 from chalicelib.store.keys import job_key
+from chalicelib.store.table import DynamoClient
 from chalicelib.triggers.schedule import sync
 from chalicelib.triggers.stream import outbox, state_changes
 from chalicelib.triggers.uploads import upload_status, uploads
@@ -66,12 +67,16 @@ Handler = Callable[[dict[str, Any], Any], Any]
 
 
 class World:
-    """`clocks` says by how many seconds the clocks of each function's next processes are wrong."""
+    """`clocks` says by how many seconds the clocks of each function's next processes are wrong, `printed`
+    what functions put on standard output; `dynamo` is the client of the table that they are given."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or _settings()
         self.scheduler = Scheduler()
         self.wire = Wire(self.scheduler)
         self.table = FakeTable(self.scheduler.clock, index_lag=timedelta(seconds=0.2))
+        self.dynamo: DynamoClient = self.table
+        self.printed = io.StringIO()
         self.cluster = SimulatedKubernetes(self.scheduler, {NAMESPACE})
         self.uploads = self._queue("uploads", uploads, "Uploads")
         self.upload_changes = self._queue("upload_status", upload_status, "UploadStatus")
@@ -94,7 +99,7 @@ class World:
         self._jobs = 0
         self._stack = ExitStack()
         self._stack.enter_context(
-            bootstrap.use(Container(_settings()))
+            bootstrap.use(Container(self.settings))
         )  # and what was there before, at the end
         self.scheduler.after(60, self._minute)
 
@@ -227,17 +232,17 @@ class World:
         """A new process of that function."""
         self._containers += 1
         number = self._containers
-        parts = Container(_settings())
+        parts = Container(self.settings)
         wrong = timedelta(seconds=self.clocks[function])
         parts.clock = lambda: self.scheduler.now + wrong
         vars(parts).update(sleep=self.scheduler.sleep)
         parts.new_job_id = self._new_job_id
         options = StoreOptions(table="jobs", counter_shards=parts.settings.counter_shards)
-        dynamo = self.wire.client("dynamodb", self.table, _described)
-        api = KubernetesApi(lambda: SimulatedClient(self.cluster, self.wire, lambda: self.disorder), 5.0)
+        dynamo = self.wire.client("dynamodb", self.dynamo, _described)
+        api = KubernetesApi(self.kubernetes, 5.0)
         cluster = KubernetesCluster(api, parts.settings.instance)
         events = self.wire.client("eventbridge", self.bus)
-        metrics = Metrics(parts.settings.instance, io.StringIO())
+        metrics = Metrics(parts.settings.instance, self.printed)
         vars(parts).update(
             metrics=metrics,
             store=DynamoStore(
@@ -251,6 +256,10 @@ class World:
             news=lambda follows: OneThread(follows, self.scheduler.sleep),
         )
         return parts
+
+    def kubernetes(self) -> SimulatedClient:
+        """A sign-in to the cluster."""
+        return SimulatedClient(self.cluster, self.wire, lambda: self.disorder)
 
     def _start(
         self, function: str, work: Callable[[Container], Any], then: Callable[[Worker], None] = lambda _: None

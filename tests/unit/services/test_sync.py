@@ -156,6 +156,15 @@ def test_a_holder_that_died_is_waited_out(yard: Yard) -> None:
     assert yard.sync.run(yard.seconds(30)) >= 1
 
 
+def test_who_waits_for_the_lease_only_reads_it_until_it_is_free(yard: Yard) -> None:
+    yard.run()
+    yard.store.acquire_lease("sync", "dead", yard.clock(), timedelta(seconds=20))
+    yard.bench.spy.calls.clear()
+    assert yard.sync.run(yard.seconds(20)) == 0
+    assert yard.bench.spy.operations.count("update_item") == 1, "to see that it is held"
+    assert yard.bench.spy.operations.count("get_item") > 20
+
+
 def test_one_pool_that_does_not_answer_says_so_and_loses_nothing(yard: Yard) -> None:
     job_id = yard.submit()
 
