@@ -26,7 +26,7 @@ class FakeDaemon:
 
     def received(self) -> list[Any]:
         """The documents that came since the last call, oldest first."""
-        found = []
+        found: list[Any] = []
         while True:
             try:
                 datagram = self._socket.recv(1 << 16)
