@@ -279,6 +279,18 @@ def only_if(condition: str, value: Any) -> Mapping[str, Any]:
     return {"Fn::If": [condition, value, {"Ref": "AWS::NoValue"}]}
 
 
+TRACES = only_if("RequestsAreTraced", {"Ref": "TracesPolicy"})
+
+
+def lent_to(resources: Mapping[str, Any]) -> Mapping[str, Sequence[Any]]:
+    """The policies of each role that it shares with others."""
+    return {
+        name: body["Properties"].get("ManagedPolicyArns", [])
+        for name, body in resources.items()
+        if body["Type"] == "AWS::IAM::Role"
+    }
+
+
 def test_who_talks_to_kubernetes_may_find_the_clusters_that_are_named_and_nobody_else_may(
     resources: Mapping[str, Any],
 ) -> None:
@@ -287,11 +299,8 @@ def test_who_talks_to_kubernetes_may_find_the_clusters_that_are_named_and_nobody
         only_if("EksRolesAreNamed", {"Ref": "EksRolesPolicy"}),
         only_if("FunctionsAreInAVpc", {"Ref": "VpcPolicy"}),
     ]
-    found = {
-        name: body["Properties"]["ManagedPolicyArns"]
-        for name, body in resources.items()
-        if body["Type"] == "AWS::IAM::Role" and "ManagedPolicyArns" in body["Properties"]
-    }
+    held = {name: [one for one in policies if one != TRACES] for name, policies in lent_to(resources).items()}
+    found = {name: policies for name, policies in held.items() if policies}
     secret = only_if("TerminalsAreSetUp", {"Ref": "TerminalSecretPolicy"})
     assert found == dict.fromkeys(TALK_TO_KUBERNETES.values(), lent) | {"ApiHandlerRole": [secret, *lent]}
     allowed = {
@@ -369,6 +378,24 @@ def holds(rule: Any, parameters: Mapping[str, Any]) -> Any:
         case "Fn::Not":
             return not values[0]
     raise AssertionError(function)
+
+
+def test_every_function_and_the_api_are_traced_by_a_parameter(
+    package: Path, resources: Mapping[str, Any]
+) -> None:
+    functions = {
+        name: body["Properties"]
+        for name, body in resources.items()
+        if body["Type"] == "AWS::Serverless::Function"
+    }
+    modes = {name: properties["Tracing"] for name, properties in functions.items()}
+    assert modes == dict.fromkeys(functions, {"Fn::If": ["RequestsAreTraced", "Active", "PassThrough"]})
+    lent = lent_to(resources)
+    for properties in functions.values():
+        assert TRACES in lent[properties["Role"]["Fn::GetAtt"][0]]
+    assert resources["RestAPI"]["Properties"]["TracingEnabled"] == {"Ref": "Tracing"}
+    condition = yaml.safe_load((package / "sam.yaml").read_text())["Conditions"]["RequestsAreTraced"]
+    assert [value for value in ("true", "false") if holds(condition, {"Tracing": value})] == ["true"]
 
 
 def test_only_the_api_reads_what_jobs_printed_and_nobody_writes_it(resources: Mapping[str, Any]) -> None:
