@@ -64,7 +64,7 @@ class Traces:
         self._socket: socket.socket | None = None
 
     def here(self) -> str | None:
-        """services.ports.RequestTrace: `<trace>:<segment>`, in a third of the header's length."""
+        """services.ports.RequestTrace: `<trace>:<segment>`."""
         header = self._environ.get("_X_AMZN_TRACE_ID", "")
         said = dict(part.strip().partition("=")[::2] for part in header.split(";"))
         trace = f"{said.get('Root')}:{said.get('Parent')}"
@@ -133,7 +133,7 @@ class Traces:
             text = json.dumps(segment.document).encode()
         # No daemon, no room in its queue, an address that is none: then nobody hears of it.
         with suppress(OSError, ValueError, OverflowError):
-            host, _, port = self._environ["AWS_XRAY_DAEMON_ADDRESS"].rpartition(":")
+            host, _, port = self._environ.get("AWS_XRAY_DAEMON_ADDRESS", "").rpartition(":")
             if self._socket is None:
                 self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
                 self._socket.setblocking(False)

@@ -305,6 +305,12 @@ def test_a_daemon_that_went_away_is_nobodys_trouble(recorder: Recorder) -> None:
             pass
 
 
+def test_a_variable_that_goes_away_meanwhile_is_nobodys_trouble(recorder: Recorder) -> None:
+    with recorder.traces.follow(TRACED):
+        recorder.environ.clear()
+    assert recorder.told() == []
+
+
 def test_without_lambdas_variables_nothing_is_recorded(recorder: Recorder) -> None:
     recorder.environ.clear()
     assert recorder.traces.here() is None
