@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from chalicelib.services.sync import Sync
     from chalicelib.services.terminals import Redemption, Terminals
     from chalicelib.services.uploads import Uploads
+    from chalicelib.traces import Traces
 
 # ruff: noqa: PLC0415 (what a function does not use, it does not import)
 
@@ -93,7 +94,9 @@ class Container:
             return EksSignIn(cluster, self.clock)
 
         settings = self.settings
-        return ConnectedClusters(settings.clusters, settings.instance, settings.cluster_timeout_seconds, eks)
+        return ConnectedClusters(
+            settings.clusters, settings.instance, settings.cluster_timeout_seconds, eks, self.traces.call
+        )
 
     @cached_property
     def manifest(self) -> ManifestSettings:
@@ -110,12 +113,11 @@ class Container:
 
     @cached_property
     def submission(self) -> Submission:
-        from chalicelib.services.submission import Submission
+        from chalicelib.services.submission import Stamps, Submission
 
         settings = self.settings
-        return Submission(
-            self.store, settings.pools, settings.images, self.manifest, self.clock, self.new_job_id
-        )
+        stamps = Stamps(self.clock, self.new_job_id, self.traces.here)
+        return Submission(self.store, settings.pools, settings.images, self.manifest, stamps)
 
     @cached_property
     def objects(self) -> Objects:
@@ -144,7 +146,7 @@ class Container:
     def jobs(self) -> Jobs:
         from chalicelib.services.jobs import Jobs
 
-        return Jobs(self.store, self.clock)
+        return Jobs(self.store, self.clock, self.traces.here)
 
     @cached_property
     def events(self) -> Events:
@@ -216,13 +218,19 @@ class Container:
     def outbox(self) -> Outbox:
         from chalicelib.services.outbox import Outbox
 
-        return Outbox(self.reconciler, self.store, self.kick, self.clock)
+        return Outbox(self.reconciler, self.store, self.kick, self.clock, self.traces.follow)
 
     @cached_property
     def metrics(self) -> Metrics:
         from chalicelib.metrics import Metrics
 
         return Metrics(self.settings.instance)
+
+    @cached_property
+    def traces(self) -> Traces:
+        from chalicelib.traces import Traces
+
+        return Traces(f"{self.settings.instance}-outbox", os.environ, self.clock, lambda: os.urandom(8).hex())
 
     @cached_property
     def state_changes(self) -> StateChanges:

@@ -26,6 +26,7 @@ from chalicelib.services.caller import Caller, Role
 MAX_BODY_BYTES = 256 * 1024
 MAX_PAGE_DEPTH = 100_000  # page × page size: what a deep page reads of the index is paid for by all
 _JOB_ID = re.compile(r"job-[0-9a-z]{26}")
+_TRACE = re.compile(r"(?:^|;)\s*Root=(1-[0-9a-f]{8}-[0-9a-f]{24})")
 _JSON = re.compile(r'application/json\s*(;\s*charset\s*=\s*"?utf-?8"?\s*)?;?', re.IGNORECASE)
 
 
@@ -49,9 +50,10 @@ class Call:
     @property
     def log_fields(self) -> dict[str, str]:
         """What lines of the log about the call carry as fields of their own: `extra`. The request's id is API
-        Gateway's, which the client was told too."""
+        Gateway's, which the client was told too; so is the trace's, if there is one."""
         context = self._request.context
-        return {
+        trace = _TRACE.search(self._header("x-amzn-trace-id"))
+        return ({"xray_trace_id": trace[1]} if trace else {}) | {
             "request_id": str(context.get("requestId", "")),
             "tenant": str((context.get("authorizer") or {}).get("tenant", "")),
             "route": f"{context.get('httpMethod', '')} {context.get('resourcePath', '')}",

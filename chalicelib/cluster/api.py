@@ -26,6 +26,7 @@ from urllib3.exceptions import (
 from chalicelib.cluster.clients import kubeconfig_client, token_client
 from chalicelib.cluster.lines import together
 from chalicelib.cluster.sign_in import MakeSignIn
+from chalicelib.cluster.traced import CallTrace, untraced
 from chalicelib.errors import ClusterForbids, ClusterRejected, ClusterUnavailable, SignInFailed
 from chalicelib.services.ports import ExecCall
 
@@ -48,25 +49,32 @@ class Gone(ClusterUnavailable):
 class KubernetesApi:
     """One cluster's API. `timeout_seconds` bounds the connection and each wait for bytes; `sign_in` makes a
     client, on first use and again when the cluster no longer knows who we are (a token or a certificate
-    expired) or is no longer where it was (it was made anew)."""
+    expired) or is no longer where it was (it was made anew). `trace` records its calls."""
 
-    def __init__(self, sign_in: Callable[[], Any], timeout_seconds: float) -> None:
+    def __init__(
+        self, sign_in: Callable[[], Any], timeout_seconds: float, trace: CallTrace = untraced
+    ) -> None:
         self._sign_in = sign_in
         self._signed_in: Any = None
         self._lock = threading.Lock()
         self._timeout = (timeout_seconds, timeout_seconds)
+        self._trace = trace
         self._watched: set[BaseHTTPResponse] = set()
 
     @classmethod
-    def from_kubeconfig(cls, path: str | None, context: str | None, timeout_seconds: float) -> KubernetesApi:
+    def from_kubeconfig(
+        cls, path: str | None, context: str | None, timeout_seconds: float, trace: CallTrace = untraced
+    ) -> KubernetesApi:
         """Connect as the kubeconfig at `path` says; None: in a pod as its service account, else as the
         kubeconfig in the usual places."""
-        return cls(partial(kubeconfig_client, path, context), timeout_seconds)
+        return cls(partial(kubeconfig_client, path, context), timeout_seconds, trace)
 
     @classmethod
-    def from_sign_in(cls, make: MakeSignIn, timeout_seconds: float) -> KubernetesApi:
+    def from_sign_in(
+        cls, make: MakeSignIn, timeout_seconds: float, trace: CallTrace = untraced
+    ) -> KubernetesApi:
         """Connect to where `make` says, with its tokens."""
-        return cls(partial(token_client, make), timeout_seconds)
+        return cls(partial(token_client, make), timeout_seconds, trace)
 
     def get(self, path: str, query: Mapping[str, Any] | None = None) -> dict[str, Any]:
         return _object(self._request("GET", path, query))
@@ -177,12 +185,13 @@ class KubernetesApi:
         timeout: tuple[float, float] | None = None,
     ) -> BaseHTTPResponse:
         """The answer, its body not read yet."""
-        with reading():
+        with self._trace(method, path) as answered, reading():
             client = self._client()
             answer = self._call(client, method, path, query, body, timeout)
             if answer.status == 401:
                 self._forget(client)
                 answer = self._call(self._client(), method, path, query, body, timeout)
+            answered(answer.status)
             if answer.status >= 400:
                 raise _error(answer.status, answer.read() or b"")
         response: BaseHTTPResponse = answer.response

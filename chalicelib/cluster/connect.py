@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from chalicelib.cluster.api import KubernetesApi
 from chalicelib.cluster.kubernetes import KubernetesCluster
 from chalicelib.cluster.sign_in import MakeSignIn
+from chalicelib.cluster.traced import ClusterTrace
 from chalicelib.domain.pools import Pool
 from chalicelib.errors import ClusterUnavailable
 
 
 class ConnectedClusters:
-    """The Clusters port, for the clusters of settings.Settings. `eks` makes the sign-in of one on EKS."""
+    """The Clusters port, for the clusters of settings.Settings. `eks` makes the sign-in of one on EKS,
+    `trace` records their calls."""
 
     def __init__(
         self,
@@ -21,11 +24,13 @@ class ConnectedClusters:
         instance: str,
         timeout_seconds: float,
         eks: Callable[[Mapping[str, str]], MakeSignIn],
+        trace: ClusterTrace,
     ) -> None:
         self._clusters = clusters
         self._instance = instance
         self._timeout_seconds = timeout_seconds
         self._eks = eks
+        self._trace = trace
         self._connected: dict[str, KubernetesCluster] = {}
         self._lock = threading.Lock()
 
@@ -40,10 +45,10 @@ class ConnectedClusters:
     def _connect(self, cluster: str) -> KubernetesCluster:
         if cluster not in self._clusters:
             raise ClusterUnavailable(f"cluster {cluster!r} is not configured")
-        settings = self._clusters[cluster]
+        settings, trace = self._clusters[cluster], partial(self._trace, f"Kubernetes {cluster}")
         if "eks" in settings:
-            api = KubernetesApi.from_sign_in(self._eks(settings), self._timeout_seconds)
+            api = KubernetesApi.from_sign_in(self._eks(settings), self._timeout_seconds, trace)
         else:
             path, context = settings.get("kubeconfig"), settings.get("context")
-            api = KubernetesApi.from_kubeconfig(path, context, self._timeout_seconds)
+            api = KubernetesApi.from_kubeconfig(path, context, self._timeout_seconds, trace)
         return KubernetesCluster(api, self._instance)

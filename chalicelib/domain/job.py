@@ -101,6 +101,7 @@ class Job:
     updated_at: datetime
     created_by: str = ""
     source: str | None = None  # the job file that it came in: s3://bucket/key
+    trace: str | None = None  # of the request that asked for what the record asks for, if it is recorded
     submitted_at: datetime | None = None  # its Kubernetes Job is known to have been created
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -121,7 +122,8 @@ class Job:
     @property
     def log_fields(self) -> dict[str, str]:
         """What lines of the log about it carry as fields of their own: `extra`."""
-        return {"job_id": self.id, "tenant": self.tenant, "pool": self.spec.pool}
+        fields = {"job_id": self.id, "tenant": self.tenant, "pool": self.spec.pool}
+        return fields | ({"xray_trace_id": self.trace.partition(":")[0]} if self.trace else {})
 
     @property
     def pod_names(self) -> tuple[str, ...]:

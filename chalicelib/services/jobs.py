@@ -11,7 +11,7 @@ from chalicelib.domain.job import Job, Reason
 from chalicelib.domain.states import Status
 from chalicelib.errors import JobFinished, JobNotFound, StaleRecord, StoreUnavailable
 from chalicelib.services.caller import Caller
-from chalicelib.services.ports import Clock, JobPage, JobStore, ListQuery
+from chalicelib.services.ports import Clock, JobPage, JobStore, ListQuery, RequestTrace
 
 WRITE_ATTEMPTS = 5
 
@@ -19,9 +19,10 @@ WRITE_ATTEMPTS = 5
 class Jobs:
     """What callers do with jobs that exist. Another tenant's job, or a deleted one, is JobNotFound."""
 
-    def __init__(self, store: JobStore, clock: Clock) -> None:
+    def __init__(self, store: JobStore, clock: Clock, trace: RequestTrace = lambda: None) -> None:
         self._store = store
         self._clock = clock
+        self._trace = trace
 
     def get(self, caller: Caller, job_id: str) -> Job:
         job = self._store.get(job_id)
@@ -47,6 +48,7 @@ class Jobs:
                 status=Status.STOPPING,
                 reason=Reason.STOP_REQUESTED,
                 message=f"stop requested by {caller.subject}",
+                trace=self._trace(),
             )
             if self._saved(stopping, job):
                 return stopping
@@ -65,6 +67,7 @@ class Jobs:
                 deleted_at=now,
                 reason=Reason.DELETE_REQUESTED,
                 message=f"deletion requested by {caller.subject}",
+                trace=self._trace(),
             )
             if self._saved(tombstone, job):
                 return

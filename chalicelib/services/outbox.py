@@ -10,21 +10,29 @@ import logging
 from collections.abc import Iterable
 
 from chalicelib.errors import ClusterRejected, ClusterUnavailable, Retryable
-from chalicelib.services.ports import Clock, JobStore, Kick
-from chalicelib.services.reconcile import Reconciler
+from chalicelib.services.ports import Clock, JobStore, JobTrace, Kick
+from chalicelib.services.reconcile import Reconciler, untraced
 from chalicelib.services.sync import LEASE
 
 log = logging.getLogger(__name__)
 
 
 class Outbox:
-    """Works a batch of changed records off."""
+    """Works a batch of changed records off, each within the trace of the request that changed it."""
 
-    def __init__(self, reconciler: Reconciler, store: JobStore, kick: Kick, clock: Clock) -> None:
+    def __init__(
+        self,
+        reconciler: Reconciler,
+        store: JobStore,
+        kick: Kick,
+        clock: Clock,
+        trace: JobTrace = untraced,
+    ) -> None:
         self._reconciler = reconciler
         self._store = store
         self._kick = kick
         self._clock = clock
+        self._trace = trace
 
     def deliver(self, job_ids: Iterable[str]) -> list[str]:
         """Work each job off. Returns those that must be delivered again, because not even their record
@@ -40,7 +48,7 @@ class Outbox:
 
     def _delivered(self, job_id: str, down: set[str]) -> bool:
         try:
-            self._reconciler.work_off(job_id, down)
+            self._reconciler.work_off(job_id, down, self._trace)
         except (ClusterUnavailable, ClusterRejected) as error:
             log.warning("%s is left to the pass: %s", job_id, error, extra={"job_id": job_id})
         except Exception:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from ssl import SSLContext
@@ -473,6 +474,19 @@ class SyncMeter(Protocol):
 
     def loads(self, loads: Sequence[Load], at: datetime) -> None: ...
     def unreachable(self, pool: str, why: str, at: datetime) -> None: ...
+
+
+class RequestTrace(Protocol):
+    """Names the trace of the request that is being served; None: it is not recorded."""
+
+    def __call__(self) -> str | None: ...
+
+
+class JobTrace(Protocol):
+    """Records what is done within as a part of the trace that the job's record names. Takes no time and does
+    not fail."""
+
+    def __call__(self, job: Job, /) -> AbstractContextManager[None]: ...
 
 
 class RepairBus(Protocol):

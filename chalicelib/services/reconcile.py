@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
 from chalicelib.domain.decide import (
@@ -39,12 +39,18 @@ from chalicelib.errors import (
     TrainyardError,
 )
 from chalicelib.services.placement import pool_of
-from chalicelib.services.ports import Clock, Clusters, JobStore
+from chalicelib.services.ports import Clock, Clusters, JobStore, JobTrace
 from chalicelib.services.repairs import Repairs
 
 log = logging.getLogger(__name__)
 
 RACES = 5  # how often one call reloads a record that changed under it
+
+
+def untraced(job: Job, /) -> AbstractContextManager[None]:
+    """services.ports.JobTrace of nobody."""
+    del job
+    return nullcontext()
 
 
 class Reconciler:
@@ -69,7 +75,7 @@ class Reconciler:
         self._clock = clock
         self._repairs = repairs
 
-    def work_off(self, job_id: str, down: set[str]) -> None:
+    def work_off(self, job_id: str, down: set[str], trace: JobTrace = untraced) -> None:
         """Do what the record asks for now: submit, stop or clean up. Nothing to do is fine.
 
         `down` names the pools whose clusters were found not to answer: they are not waited for again.
@@ -78,7 +84,8 @@ class Reconciler:
         job = self._store.get(job_id)
         if job is None or not wants_work(job):
             return
-        self._try(job, down)
+        with trace(job):
+            self._try(job, down)
 
     def look_up(self, job_id: str, down: set[str]) -> None:
         """Settle a job by what its cluster says right now, its record read before. Raises like work_off."""

@@ -18,7 +18,7 @@ from chalicelib.domain.pools import Pool
 from chalicelib.domain.states import Status
 from chalicelib.errors import FieldError, InvalidRequest
 from chalicelib.services.caller import Caller
-from chalicelib.services.ports import Clock, Idempotency, JobStore, NewId
+from chalicelib.services.ports import Clock, Idempotency, JobStore, NewId, RequestTrace
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +61,15 @@ class JobRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Stamps:
+    """What a new record is stamped with beside what was asked for."""
+
+    clock: Clock
+    new_id: NewId
+    trace: RequestTrace = lambda: None
+
+
+@dataclass(frozen=True, slots=True)
 class Rendered:
     """A dry run's answer: the manifests that would be submitted."""
 
@@ -76,15 +85,13 @@ class Submission:
         pools: Mapping[str, Pool],
         images: Mapping[str, str],
         manifest: ManifestSettings,
-        clock: Clock,
-        new_id: NewId,
+        stamps: Stamps,
     ) -> None:
         self._store = store
         self._pools = pools
         self._images = images
         self._manifest = manifest
-        self._clock = clock
-        self._new_id = new_id
+        self._stamps = stamps
 
     def submit(self, caller: Caller, request: JobRequest, idempotency_key: str | None = None) -> Job:
         """Store the job; the answer is the job that stands (see JobStore.create).
@@ -116,9 +123,9 @@ class Submission:
         return Rendered(manifests(job, self._pools[job.spec.pool], self._manifest))
 
     def _job(self, caller: Caller, request: JobRequest, source: str | None = None) -> Job:
-        now = self._clock()
+        now = self._stamps.clock()
         return Job(
-            id=self._new_id(now),
+            id=self._stamps.new_id(now),
             tenant=caller.tenant,
             spec=resolve(request, self._pools, self._images),
             status=Status.PENDING,
@@ -129,6 +136,7 @@ class Submission:
             updated_at=now,
             created_by=caller.subject,
             source=source,
+            trace=self._stamps.trace(),
         )
 
 

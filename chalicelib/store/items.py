@@ -35,7 +35,7 @@ _SPEC_DOCUMENT = tuple(
 )
 _POD_DEFAULTS = {field.name: field.default for field in fields(PodRecord)}
 _POD_TIMES = ("created_at", "started_at", "finished_at")
-_TEXTS = ("id", "tenant", "status", "reason", "message", "created_by", "source")
+_TEXTS = ("id", "tenant", "status", "reason", "message", "created_by", "source", "trace")
 _NUMBERS = ("version", "exit_code", "model_id")
 _TIMES = ("created_at", "updated_at", "submitted_at", "started_at", "finished_at", "deleted_at")
 
@@ -85,6 +85,7 @@ def from_item(item: Item) -> Job:
         updated_at=datetime.fromisoformat(item["updated_at"]["S"]),
         created_by=_text(item, "created_by") or "",
         source=_text(item, "source"),
+        trace=_text(item, "trace"),
         submitted_at=_time(item, "submitted_at"),
         started_at=_time(item, "started_at"),
         finished_at=_time(item, "finished_at"),

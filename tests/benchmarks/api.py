@@ -23,7 +23,7 @@ import requests
 from chalicelib.bootstrap import new_job_id, utc_now
 from chalicelib.services.caller import Caller, Role
 from chalicelib.services.ports import ListQuery
-from chalicelib.services.submission import JobRequest, Submission
+from chalicelib.services.submission import JobRequest, Stamps, Submission
 from chalicelib.settings import load
 from chalicelib.store.dynamo import DynamoStore, StoreOptions
 from infra.local import config
@@ -105,7 +105,11 @@ class Bench:
         recorder = Recorder()
         settings = load({})
         submission = Submission(
-            self._store(recorder), settings.pools, settings.images, _manifest(), utc_now, new_job_id
+            self._store(recorder),
+            settings.pools,
+            settings.images,
+            _manifest(),
+            Stamps(utc_now, new_job_id),
         )
         request = JobRequest(name="bench", image="python", command=["python", "-c", "pass"], gpu=64)
         caller = Caller(config.DEFAULT_TENANT, "bench", frozenset({Role.MEMBER}))

@@ -18,6 +18,7 @@ import yaml
 from chalicelib.services.sync import LAST_SECONDS
 from infra.local import filters
 from infra.packaging.package import Package
+from tests.functional.test_rules import holds
 
 REPO = Path(__file__).parents[2]
 
@@ -279,6 +280,18 @@ def only_if(condition: str, value: Any) -> Mapping[str, Any]:
     return {"Fn::If": [condition, value, {"Ref": "AWS::NoValue"}]}
 
 
+TRACES = only_if("RequestsAreTraced", {"Ref": "TracesPolicy"})
+
+
+def lent_to(resources: Mapping[str, Any]) -> Mapping[str, Sequence[Any]]:
+    """The policies of each role that it shares with others."""
+    return {
+        name: body["Properties"].get("ManagedPolicyArns", [])
+        for name, body in resources.items()
+        if body["Type"] == "AWS::IAM::Role"
+    }
+
+
 def test_who_talks_to_kubernetes_may_find_the_clusters_that_are_named_and_nobody_else_may(
     resources: Mapping[str, Any],
 ) -> None:
@@ -287,11 +300,8 @@ def test_who_talks_to_kubernetes_may_find_the_clusters_that_are_named_and_nobody
         only_if("EksRolesAreNamed", {"Ref": "EksRolesPolicy"}),
         only_if("FunctionsAreInAVpc", {"Ref": "VpcPolicy"}),
     ]
-    found = {
-        name: body["Properties"]["ManagedPolicyArns"]
-        for name, body in resources.items()
-        if body["Type"] == "AWS::IAM::Role" and "ManagedPolicyArns" in body["Properties"]
-    }
+    held = {name: [one for one in policies if one != TRACES] for name, policies in lent_to(resources).items()}
+    found = {name: policies for name, policies in held.items() if policies}
     secret = only_if("TerminalsAreSetUp", {"Ref": "TerminalSecretPolicy"})
     assert found == dict.fromkeys(TALK_TO_KUBERNETES.values(), lent) | {"ApiHandlerRole": [secret, *lent]}
     allowed = {
@@ -337,6 +347,23 @@ def test_a_list_that_cannot_be_one_fails_before_anything_is_made(
     pattern = yaml.safe_load((package / "sam.yaml").read_text())["Parameters"][parameter]["AllowedPattern"]
     assert [text for text in ("", right) if not re.fullmatch(pattern, text)] == []
     assert [text for text in wrong if re.fullmatch(pattern, text)] == []
+
+
+def test_every_function_and_the_api_are_traced_by_a_parameter(
+    package: Path, resources: Mapping[str, Any]
+) -> None:
+    functions = {
+        name: body["Properties"]
+        for name, body in resources.items()
+        if body["Type"] == "AWS::Serverless::Function"
+    }
+    lent = lent_to(resources)
+    for properties in functions.values():
+        assert properties["Tracing"] == {"Fn::If": ["RequestsAreTraced", "Active", "PassThrough"]}
+        assert TRACES in lent[properties["Role"]["Fn::GetAtt"][0]]
+    assert resources["RestAPI"]["Properties"]["TracingEnabled"] == {"Ref": "Tracing"}
+    condition = yaml.safe_load((package / "sam.yaml").read_text())["Conditions"]["RequestsAreTraced"]
+    assert [value for value in ("true", "false") if holds(condition, {"Tracing": value})] == ["true"]
 
 
 def test_only_the_api_reads_what_jobs_printed_and_nobody_writes_it(resources: Mapping[str, Any]) -> None:

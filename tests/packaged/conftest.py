@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from chalicelib.cluster.api import KubernetesApi
 from infra.local import cluster_setup, config, ministack, tokens
 from infra.local.config import REPO, Local
 from tests.e2e.conftest import wait_for
+from tests.fake_daemon import FakeDaemon
 from tests.functional.kubernetes.clusters import EmbeddedCluster
 from tests.stack import OURS, free_ports, start_ministack, stop_ministack
 
@@ -46,6 +47,8 @@ class Deployment:
 
     local: Local
     folder: Path
+    daemon: FakeDaemon
+    traced: list[Any] = field(default_factory=list)
 
     def run(self, act: str, **parameters: Any) -> str:
         """What the target `make deploy` or `make destroy` prints."""
@@ -103,6 +106,21 @@ class Deployment:
     def until(self, job_id: str, condition: Callable[[Any], bool]) -> Any:
         return wait_for(lambda: self.detail(job_id), condition)
 
+    def segment(self, job_id: str) -> Any:
+        """The first that the outbox tells X-Ray of for the job."""
+
+        def told() -> list[Any]:
+            self.traced.extend(self.daemon.received())
+            return [one for one in self.traced if one["annotations"]["job_id"] == job_id]
+
+        return wait_for(told, bool)[0]
+
+    def item(self, job_id: str) -> Any:
+        """The record, as the table has it."""
+        key = {"pk": {"S": f"JOB#{job_id}"}, "sk": {"S": "JOB"}}
+        table = self.outputs()["JobsTableName"]
+        return self.client("dynamodb").get_item(TableName=table, Key=key)["Item"]
+
     def functions(self) -> dict[str, str]:
         """The functions' names by their logical ones."""
         stack = {"StackName": f"trainyard-{STAGE}"}
@@ -151,9 +169,11 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
     try:
         set_up(cluster)
         kubeconfig = str(cluster.state / f"kubeconfig-{config.SERVICE_USER}")
-        start_ministack(local, KUBECONFIG=kubeconfig, AUTH="true", PYTHONPATH=lend_cryptography(folder))
+        daemon = FakeDaemon()
+        lent = {"PYTHONPATH": lend_cryptography(folder), "AWS_XRAY_DAEMON_ADDRESS": daemon.address}
+        start_ministack(local, KUBECONFIG=kubeconfig, AUTH="true", **lent)
         try:
-            deployed = Deployment(local, folder)
+            deployed = Deployment(local, folder, daemon)
             deployed.run("up")
             let_missing_through(deployed.client("lambda"))
             reader = str(cluster.state / f"kubeconfig-{config.READER_USER}")
@@ -162,6 +182,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
             yield deployed
         finally:
             stop_ministack(local)
+            daemon.close()
     finally:
         cluster.end()
 

@@ -40,6 +40,15 @@ def test_a_job_runs_and_its_moves_reach_a_rule_on_the_bus(deployment: Deployment
     assert moves[0] == (None, "pending")
 
 
+def test_the_outbox_tells_of_a_submission_in_the_trace_of_the_request(deployment: Deployment) -> None:
+    job_id = deployment.create("true")
+    segment = deployment.segment(job_id)
+    assert f"{segment['trace_id']}:{segment['parent_id']}" == deployment.item(job_id)["trace"]["S"]
+    assert segment["metadata"]["trainyard"]["outbox_trace"] != segment["trace_id"]
+    created = segment["subsegments"][0]["http"]
+    assert (created["request"]["method"], created["response"]["status"]) == ("POST", 201)
+
+
 def test_a_stop_ends_the_job_in_the_cluster(deployment: Deployment) -> None:
     job_id = deployment.create("sh", "-c", "trap 'exit 1' TERM; sleep 600 & wait")
     deployment.until(job_id, lambda job: job["status"] == "running")
@@ -61,6 +70,8 @@ def test_a_file_in_the_bucket_becomes_a_job_with_a_status_file_beside_it(deploym
 
     (shown,) = wait_for(status, lambda status: status and status["state"] != "active")["jobs"]
     assert (shown["status"], shown["reason"]) == ("succeeded", "Completed")
+    trace_id = deployment.segment(shown["job_id"])["trace_id"]
+    assert deployment.item(shown["job_id"])["trace"]["S"].startswith(trace_id), "of the uploads function"
 
 
 def test_a_recount_counts_what_the_list_does(deployment: Deployment) -> None:

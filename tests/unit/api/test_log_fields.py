@@ -13,6 +13,7 @@ from tests.builders import JOB_ID
 from tests.unit.api.conftest import World
 from tests.unit.api.test_auth import call_with
 
+TRACE = "1-5759e988-bd862e3fe1be46a994272793"
 NAMES = ("tenant", "route", "job_id", "pod", "status")
 CALLS: list[tuple[str, list[Any]]] = [
     (f"/api/v1/training/jobs/{JOB_ID}", ["GET /api/v1/training/jobs/{job}", JOB_ID, None, 200]),
@@ -40,6 +41,25 @@ def test_a_call_is_told_by_its_route_its_tenant_and_what_its_path_names(
     world.api.call("GET", path, None)
     (line,) = lines(caplog)
     assert [getattr(line, name, None) for name in NAMES] == ["acme", *told]
+
+
+@pytest.mark.parametrize(
+    ("header", "trace"),
+    [
+        (f"Root={TRACE}", TRACE),
+        (f"Self=1-67891234-0123456789abcdef01234567;Root={TRACE};Sampled=1", TRACE),
+        ("Root=1-5759e988", None),
+        ("", None),
+    ],
+    ids=["API Gateway's", "with more in it", "malformed", "empty"],
+)
+def test_a_call_names_its_trace(
+    world: World, caplog: pytest.LogCaptureFixture, header: str, trace: str | None
+) -> None:
+    caplog.set_level(logging.INFO)
+    world.api.call("GET", "/api/v1/training/jobs", X_Amzn_Trace_Id=header)
+    (line,) = lines(caplog)
+    assert getattr(line, "xray_trace_id", None) == trace
 
 
 def test_a_bug_names_the_job_too(world: World, caplog: pytest.LogCaptureFixture) -> None:

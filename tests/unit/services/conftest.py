@@ -20,7 +20,7 @@ from chalicelib.services.jobs import Jobs
 from chalicelib.services.outbox import Outbox
 from chalicelib.services.reconcile import Reconciler
 from chalicelib.services.repairs import Repairs
-from chalicelib.services.submission import JobRequest, Submission
+from chalicelib.services.submission import JobRequest, Stamps, Submission
 from chalicelib.services.sync import LEASE, Pace, Sync
 from tests.builders import NAMESPACE, POOL
 from tests.fake_cluster import FakeCluster
@@ -70,8 +70,7 @@ class Yard:
             POOLS,
             {"pytorch": "torch"},
             MANIFEST,
-            self.clock,
-            lambda _: a_job(next(self._numbers)).id,
+            Stamps(self.clock, lambda _: a_job(next(self._numbers)).id),
         )
         self.reconciler = Reconciler(self.store, POOLS, self.cluster, MANIFEST, self.clock)
         self.outbox = Outbox(self.reconciler, self.store, self._kick, self.clock)

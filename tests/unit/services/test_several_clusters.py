@@ -12,7 +12,7 @@ from chalicelib.errors import ClusterUnavailable
 from chalicelib.services.feed import Feed
 from chalicelib.services.outbox import Outbox
 from chalicelib.services.reconcile import Reconciler
-from chalicelib.services.submission import Submission
+from chalicelib.services.submission import Stamps, Submission
 from chalicelib.services.sync import LEASE, Sync
 from tests.builders import NAMESPACE, ended_pod, later, running_pod
 from tests.fake_cluster import FakeCluster
@@ -35,7 +35,7 @@ class Yards:
         self.one, self.two = FakeCluster(NAMESPACE), FakeCluster(NAMESPACE)
         numbers = iter(range(1, 100))
         self.submission = Submission(
-            yard.store, POOLS, {}, MANIFEST, yard.clock, lambda _: a_job(next(numbers)).id
+            yard.store, POOLS, {}, MANIFEST, Stamps(yard.clock, lambda _: a_job(next(numbers)).id)
         )
         self.outbox = Outbox(
             Reconciler(yard.store, POOLS, self.cluster_of, MANIFEST, yard.clock),

@@ -77,6 +77,7 @@ jobs = st.builds(
     updated_at=times,
     created_by=texts,
     source=st.none() | texts,
+    trace=st.none() | texts,
     submitted_at=st.none() | times,
     started_at=st.none() | times,
     finished_at=st.none() | times,
