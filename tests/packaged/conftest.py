@@ -34,7 +34,8 @@ from tests.stack import OURS, free_ports, start_ministack, stop_ministack
 STAGE = "test"
 TENANT = "packaged"
 NAMESPACE = f"trainyard-{TENANT}"
-PARAMETERS = {"JwtIssuer": config.ISSUER, "LogRetentionDays": 7}
+ORIGIN = "https://app.example"
+PARAMETERS = {"JwtIssuer": config.ISSUER, "LogRetentionDays": 7, "CorsOrigin": ORIGIN}
 
 
 @dataclass

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from infra.local.config import STATE_CHANGE_BUS
 from infra.packaging import measure
 from tests.e2e.conftest import wait_for
-from tests.packaged.conftest import TENANT, Deployment
+from tests.packaged.conftest import ORIGIN, STAGE, TENANT, Deployment
 
 ENDED = ("succeeded", "failed", "stopped")
 
@@ -19,6 +19,24 @@ def test_the_authorizer_lets_nobody_in_without_a_good_token(deployment: Deployme
     assert deployment.call("GET", "/api/v1/training/jobs", token="").status_code == 401
     assert deployment.call("GET", "/api/v1/training/jobs", token="a.b.c").status_code in (401, 403)
     assert deployment.call("GET", "/api/v1/training/jobs").json()["data"]["items"] == []
+
+
+def test_a_page_of_the_one_origin_may_ask_and_read(deployment: Deployment) -> None:
+    """MiniStack gives a preflight no headers: SAM's own output is looked at for them."""
+    assert deployment.call("OPTIONS", "/api/jobs/create", token="").status_code == 200
+    processed = deployment.client("cloudformation").get_template(
+        StackName=f"trainyard-{STAGE}", TemplateStage="Processed"
+    )["TemplateBody"]
+    paths = processed["Resources"]["RestAPI"]["Properties"]["Body"]["paths"]
+    name = "method.response.header.Access-Control-Allow-Origin"
+    for path in paths.values():
+        answered = path["options"]["x-amazon-apigateway-integration"]["responses"]["default"]
+        assert answered["responseParameters"][name]["Fn::If"][:2] == [
+            "CorsIsOn",
+            {"Fn::Sub": "'${CorsOrigin}'"},
+        ]
+    answer = deployment.call("GET", "/api/jobs/nothing")
+    assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (404, ORIGIN)
 
 
 def test_a_job_runs_and_its_moves_reach_a_rule_on_the_bus(deployment: Deployment) -> None:
@@ -93,7 +111,9 @@ def test_a_deploy_over_the_stack_and_its_end_both_keep_table_and_bucket(deployme
     """The last one: it removes the stack."""
     job_id = deployment.create("true")
     before = deployment.outputs()
+    deployed = api_deployment(deployment)
     deployment.run("up", LogRetentionDays=14)
+    assert api_deployment(deployment) != deployed, "what a parameter changes in the API is deployed"
     assert deployment.outputs() == before
     (group,) = deployment.client("logs").describe_log_groups(logGroupNamePrefix="/trainyard/jobs")[
         "logGroups"
@@ -109,6 +129,11 @@ def test_a_deploy_over_the_stack_and_its_end_both_keep_table_and_bucket(deployme
     assert "Item" in deployment.client("dynamodb").get_item(TableName=table, Key=key)
     listed = deployment.client("s3").list_objects_v2(Bucket=bucket)["Contents"]
     assert f"submissions/{TENANT}/job.status.json" in [each["Key"] for each in listed]
+
+
+def api_deployment(deployment: Deployment) -> str:
+    (stage,) = deployment.client("apigateway").get_stages(restApiId=deployment.outputs()["RestAPIId"])["item"]
+    return str(stage["deploymentId"])
 
 
 def subscribe(deployment: Deployment) -> Any:
