@@ -39,6 +39,11 @@ def test_a_page_of_the_one_origin_may_ask_and_read(deployment: Deployment) -> No
     assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (404, ORIGIN)
 
 
+def test_the_api_has_no_stage_but_the_one_that_is_throttled(deployment: Deployment) -> None:
+    stages = deployment.client("apigateway").get_stages(restApiId=deployment.outputs()["RestAPIId"])["item"]
+    assert [(stage["stageName"], set(stage["methodSettings"])) for stage in stages] == [("api", {"*/*"})]
+
+
 def test_a_job_runs_and_its_moves_reach_a_rule_on_the_bus(deployment: Deployment) -> None:
     told = subscribe(deployment)
     job_id = deployment.create("sh", "-c", "echo from the cluster; sleep 2")
