@@ -241,7 +241,7 @@ def test_the_bucket_keeps_versions_and_lets_nobody_else_in(resources: Mapping[st
     assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
     assert bucket["NotificationConfiguration"] == {"EventBridgeConfiguration": {"EventBridgeEnabled": True}}
     assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
-    assert resources["SubmissionsBucket"]["DeletionPolicy"] == "Retain"
+    assert resources["SubmissionsBucket"]["DeletionPolicy"] == "RetainExceptOnCreate"
 
 
 def test_every_queue_takes_tls_only(resources: Mapping[str, Any]) -> None:
