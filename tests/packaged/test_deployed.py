@@ -107,7 +107,8 @@ def test_alarms_watch_and_a_dashboard_shows_what_was_deployed(deployment: Deploy
     }
     by_hand = {deployment.functions()["Recount"]}
     assert set(deployment.functions().values()) - watched == by_hand
-    name = deployment.outputs()["DashboardUrl"].rpartition("/")[2]
+    begin, _, name = deployment.outputs()["DashboardUrl"].rpartition("/")
+    assert begin.startswith("https://us-east-1.console.aws.amazon.com/cloudwatch/home?region=us-east-1#")
     body = cloudwatch.get_dashboard(DashboardName=name)["DashboardBody"]
     assert deployment.functions()["Sync"] in body and "${" not in body
 
