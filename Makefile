@@ -52,7 +52,7 @@ destroy: .venv/.local-stamp ## remove the stack; says what it keeps: STAGE=…
 	@$(PY) -m infra.packaging.deploy down --stage="$$STAGE"
 
 ##@ Work on it
-.PHONY: test test-e2e test-cluster check lint format types imports requirements requirements-check clean help
+.PHONY: test test-e2e test-cluster check audit lint format types imports requirements requirements-check clean help
 test: .venv/.dev-stamp .venv-ministack/.stamp try-terminal-page ## the whole suite (TESTS=tests/unit for a part)
 	@$(PY) -m pytest -m "not cluster" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(TESTS)
 
@@ -61,6 +61,9 @@ test-cluster: .venv/.dev-stamp .venv-ministack/.stamp ## the cluster tests again
 	@$(PY) -m pytest -m cluster $(TESTS)
 
 check: lint types imports requirements-check test ## what CI runs
+
+audit: .venv/.dev-stamp try-audit-tools ## cfn-lint, checkov and pip-audit over what is deployed; CI runs it after check
+	@$(PY) -m infra.packaging.audit
 
 lint: .venv/.dev-stamp
 	@$(PY) -m ruff check .
@@ -125,6 +128,19 @@ help: ## this
 	@[ -x .venv-ministack/bin/python ] || $(PYTHON) -m venv .venv-ministack
 	@.venv-ministack/bin/python -m pip install -qq --disable-pip-version-check -r $< >&2
 	@touch $@
+
+# checkov pins a hundred packages, so it has a venv of its own.
+.venv-audit/.stamp: infra/packaging/audit-requirements.txt
+	$(call say,installing checkov and pip-audit into .venv-audit (once))
+	@$(call need-python)
+	@[ -x .venv-audit/bin/python ] || $(PYTHON) -m venv .venv-audit
+	@.venv-audit/bin/python -m pip install -qq --disable-pip-version-check --retries 1 -r $< >&2
+	@touch $@
+
+# Not every index has them: the audit says what it could not look at.
+.PHONY: try-audit-tools
+try-audit-tools:
+	@$(MAKE) .venv-audit/.stamp || echo "checkov and pip-audit could not be installed" >&2
 
 # xterm.js for the terminal relay's page. Without npm, Node.js comes from PyPI into the venv.
 NPM_CI = npm ci --prefix infra/terminal --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error \

@@ -22,6 +22,7 @@ DEFAULT_IMAGES = {
 }
 DEFAULT_BUNDLE_IMAGE = "public.ecr.aws/lambda/python:3.13"
 MIN_SECRET_CHARS = 32
+_ORIGIN = re.compile(r"\*|https?://[a-z0-9.-]+(:[0-9]{1,5})?")  # as browsers spell it, which compare texts
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _WEBSOCKET_URL = re.compile(r"wss?://[^/?#\s]+(/[^?#\s]*)?")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -90,6 +91,7 @@ class Settings:
     bundle_env: Mapping[str, str]  # of its container
     terminal_url: str = ""  # ws://… or wss://… of the relay; empty: no terminals
     terminal_secret_arn: str = ""  # where Secrets Manager has it; not read where terminal_secret is set
+    cors_origin: str = ""  # whose pages may read the API's answers, `*`: anybody's; empty: nobody's
     terminal_secret: str = field(default="", repr=False)  # signs tickets; the relay has the same one
 
 
@@ -124,6 +126,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         api_url=read.text("API_URL", "").rstrip("/"),
         bundle_image=read.text("BUNDLE_IMAGE", DEFAULT_BUNDLE_IMAGE),
         bundle_env=read.texts("BUNDLE_ENV", {}),
+        cors_origin=read.origin("CORS_ORIGIN"),
         terminal_url=read.websocket_url("TERMINAL_URL"),
         terminal_secret=read.secret("TERMINAL_SECRET"),
         terminal_secret_arn=read.text("TERMINAL_SECRET_ARN", ""),
@@ -166,6 +169,14 @@ class Reader:
         text = self.text(name, "").rstrip("/")
         if text and not _WEBSOCKET_URL.fullmatch(text):
             raise InvalidSetting(f"TRAINYARD_{name}={text!r}: a ws:// or wss:// URL is allowed")
+        return text
+
+    def origin(self, name: str) -> str:
+        text = self.text(name, "")
+        if text and not _ORIGIN.fullmatch(text):
+            raise InvalidSetting(
+                f"TRAINYARD_{name}={text!r}: *, or one origin such as https://app.example, is allowed"
+            )
         return text
 
     def secret(self, name: str) -> str:

@@ -14,6 +14,7 @@ from chalice.app import Blueprint, Response
 from chalicelib.api.messages import Language, error_text, problem_text, problems_text, show, show_json
 from chalicelib.api.requests import Call
 from chalicelib.api.strict_json import is_unicode
+from chalicelib.bootstrap import container
 from chalicelib.domain.states import Status
 from chalicelib.errors import FieldError, InvalidRequest, TrainyardError
 
@@ -24,6 +25,8 @@ MAX_DETAILS = 100
 NAMES = {"job": "job_id"}
 NAME_LIMIT = 64
 RETRY_AFTER_SECONDS = "5"
+# What a page of another origin may read of an answer beside what browsers let it read anyway.
+EXPOSED = "Preference-Applied,Retry-After,WWW-Authenticate,x-amzn-RequestId"
 
 # An error's code: its HTTP status, and the small number that training-v1 puts behind it. See docs/api.md.
 STATUSES: Mapping[str, tuple[int, int]] = {
@@ -90,13 +93,16 @@ def answering(bp: Blueprint, dialect: Dialect) -> Callable[[Handler], Handler]:
             call = Call(bp.current_request)
             named = {NAMES.get(name, name): value[:NAME_LIMIT] for name, value in path.items()}
             about = {**call.log_fields, **named}
+            shared: dict[str, str] = {}
             try:
+                shared = sharing(container().settings.cors_origin)
                 reply = handler(call, **path)
             except TrainyardError as error:
                 reply = failed(error, dialect, call.language)
             except Exception:
                 log.exception("unexpected error, request %s", about["request_id"], extra=about)
                 reply = failed(TrainyardError(), dialect, call.language)
+            reply.headers.update(shared)
             status = reply.status_code
             log.info("%s: %d", about["route"], status, extra={**about, "status": status})
             return reply
@@ -132,6 +138,14 @@ def failed(error: TrainyardError, dialect: Dialect, language: Language) -> Respo
     message = error_text(code, language, values)
     failure = Failure(status, status * 100 + small, code, message, details)
     return answer(dialect.failure(failure), status, headers)
+
+
+def sharing(origin: str) -> dict[str, str]:
+    """The headers by which a browser lets a page of that origin read an answer: docs/security.md."""
+    if not origin:
+        return {}
+    told = {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": EXPOSED}
+    return told if origin == "*" else {**told, "Vary": "Origin"}
 
 
 def no_content() -> Response:

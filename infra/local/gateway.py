@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import os
 import signal
 import sys
 import threading
@@ -34,6 +35,7 @@ from chalice.local import (
 )
 
 from app import app
+from chalicelib.settings import load
 from infra.local import config, template
 from infra.local.framing import BadFraming, BodyTooLarge, linger, read_body
 from infra.local.gateway_responses import Answer, GatewayResponses
@@ -63,8 +65,11 @@ class Gateway(LocalGateway):
         except ValueError:
             return refuse("MISSING_AUTHENTICATION_TOKEN", 403, "Missing Authentication Token")
         methods = self._app.routes[event["resource"]]
+        if method == "OPTIONS":
+            return self._responses.preflight(methods.keys())
         if method not in methods:
-            return self._without_route(method, methods, refuse)
+            not_allowed: Answer = refuse("METHOD_NOT_ALLOWED", 405, "Method Not Allowed")
+            return not_allowed.with_header("Allow", ", ".join(sorted(methods)))
         context = self._generate_lambda_context()
         try:
             if not event["headers"].get("authorization") and methods[method].authorizer is not None:
@@ -86,14 +91,6 @@ class Gateway(LocalGateway):
         except Exception:
             log.exception("the API function failed")
             return refuse("INTEGRATION_FAILURE", 502, "Internal server error")
-
-    def _without_route(self, method: str, methods: Mapping[str, Any], refuse: Any) -> Answer:
-        if method == "OPTIONS" and any(entry.cors is not None for entry in methods.values()):
-            path = next(iter(methods.values())).uri_pattern
-            headers = self._autogen_options_headers({"requestContext": {"resourcePath": path}})
-            return Answer(200, [(name, str(value)) for name, value in headers.items()], b"")
-        answer: Answer = refuse("METHOD_NOT_ALLOWED", 405, "Method Not Allowed")
-        return answer.with_header("Allow", ", ".join(sorted(methods)))
 
     def _event(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes, client: str, request_id: str
@@ -254,7 +251,9 @@ def _log_to_stdout() -> None:
 def main() -> int:
     _log_to_stdout()
     local = config.load()
-    responses = GatewayResponses(template.gateway_responses(template.read(config.RESOURCES)))
+    declared = template.read(config.RESOURCES)
+    origin = load(os.environ).cors_origin
+    responses = GatewayResponses(template.gateway_responses(declared), template.cors(declared), origin)
     server = make_server(app, local.port, responses)
 
     def stop(*_: object) -> None:

@@ -1,10 +1,10 @@
-"""The answers that API Gateway gives by itself, shaped by resources.yaml's GatewayResponses."""
+"""The answers that API Gateway gives by itself, shaped by resources.yaml's GatewayResponses and Cors."""
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ _WORDS = {
 }
 # Answers of the local server that API Gateway has no name for.
 _NOT_AMAZONS = ("METHOD_NOT_ALLOWED", "BAD_REQUEST")
+_CORS = {"AllowHeaders": "Access-Control-Allow-Headers", "MaxAge": "Access-Control-Max-Age"}
 # What API Gateway answers otherwise than we want it answered.
 _DEFAULT_STATUS = {"MISSING_AUTHENTICATION_TOKEN": 404}
 _DEFAULT_MESSAGE = {"MISSING_AUTHENTICATION_TOKEN": "Not Found"}
@@ -58,10 +59,17 @@ class Answer:
 
 
 class GatewayResponses:
-    """Finds and fills in the template of a response type, or its class's default."""
+    """Finds and fills in the template of a response type, or its class's default.
 
-    def __init__(self, templates: Mapping[str, Any]) -> None:
+    `origin` is the CorsOrigin that the template's conditions ask for.
+    """
+
+    def __init__(
+        self, templates: Mapping[str, Any], cors: Mapping[str, Any] | None = None, origin: str = ""
+    ) -> None:
         self._templates = templates
+        self._cors = cors or {}
+        self._shared = [("Access-Control-Allow-Origin", origin)] if origin else []
 
     def answer(self, kind: str, status: int, message: str, request_id: str = "") -> Answer:
         """The answer of type `kind`; `status` and `message` are API Gateway's own for it."""
@@ -77,8 +85,14 @@ class GatewayResponses:
         body = (
             _fill(body_template, kind, message, request_id) if body_template else _envelope(status, message)
         )
-        headers = [("Content-Type", "application/json"), *_static_headers(patch)]
+        headers = [("Content-Type", "application/json"), *_static_headers(patch), *self._shared]
         return Answer(status, headers, body.encode())
+
+    def preflight(self, methods: Set[str]) -> Answer:
+        """The answer to OPTIONS that SAM gives each path, by what the path takes."""
+        told = [("Access-Control-Allow-Methods", ",".join(sorted({*methods, "OPTIONS"})))]
+        told += [(name, self._cors[key].strip("'")) for key, name in _CORS.items() if key in self._cors]
+        return Answer(200, [("Content-Type", "application/json"), *told, *self._shared], b"{}\n")
 
 
 def _fill(text: str, kind: str, message: str, request_id: str) -> str:

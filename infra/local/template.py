@@ -74,6 +74,12 @@ def gateway_responses(template: Mapping[str, Any]) -> dict[str, Any]:
     return dict(properties.get("GatewayResponses", {}))
 
 
+def cors(template: Mapping[str, Any]) -> dict[str, Any]:
+    """The `Cors` of the patch of Chalice's REST API."""
+    properties = template.get("Resources", {}).get("RestAPI", {}).get("Properties", {})
+    return dict(properties.get("Cors", {}))
+
+
 def stream_mapping(template: Mapping[str, Any], function: str) -> dict[str, Any]:
     """The properties of a function's DynamoDB event source (batch size, retries, filters, dead letters)."""
     body = template.get("Resources", {}).get(function, {})

@@ -172,7 +172,8 @@ def _reasons(aws: Aws, stage: Stage) -> list[str]:
 
 def _retained() -> set[str]:
     resources = template.read(RESOURCES)["Resources"]
-    return {name for name, body in resources.items() if body.get("DeletionPolicy") == "Retain"}
+    keeping = ("Retain", "RetainExceptOnCreate")
+    return {name for name, body in resources.items() if body.get("DeletionPolicy") in keeping}
 
 
 def _say(text: str) -> None:

@@ -18,7 +18,8 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ RUNTIMES = ("3.11", "3.12", "3.13", "3.14")
 MAX_UNZIPPED = 250 * 1024 * 1024
 MAX_ZIPPED_DIRECT = 50 * 1024 * 1024  # by UpdateFunctionCode; out of S3 there is no such limit
 _MACHINES = {"x86_64": "x86_64", "aarch64": "arm64", "arm64": "arm64", "AMD64": "x86_64"}
+# Chalice keeps the dependencies that it collected here, by the digest of requirements.txt.
+_DEPENDENCIES = REPO / ".chalice" / "deployments"
 _SOURCES = (
     "app.py",
     "chalicelib",
@@ -65,9 +68,9 @@ class Package:
 def build(stage: Stage, out: Path, *, measured: bool = True) -> Package:
     """Write `sam.yaml` and `deployment.zip` to the folder `out`. Raises CannotPackage, NotWhole."""
     check_runtime(sys.version_info[:2])
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
-    with tempfile.TemporaryDirectory() as folder:
+    with alone(_DEPENDENCIES), tempfile.TemporaryDirectory() as folder:
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir(parents=True)
         raw = _chalice(stage, Path(folder))
         tree = Path(folder, "tree")
         with zipfile.ZipFile(raw / "deployment.zip") as source:
@@ -83,8 +86,19 @@ def build(stage: Stage, out: Path, *, measured: bool = True) -> Package:
             raise CannotPackage(f"unzipped it has {unzipped} bytes; Lambda takes {MAX_UNZIPPED}")
         can_run = measured and _MACHINES.get(platform.machine()) == stage.architecture
         starts = measure.cold_starts(tree, handlers(out / "sam.yaml")) if can_run else []
-    zipped = out / "deployment.zip"
-    return Package(out / "sam.yaml", zipped, archive.sha256(zipped), unzipped, zipped.stat().st_size, starts)
+        zipped = out / "deployment.zip"
+        return Package(
+            out / "sam.yaml", zipped, archive.sha256(zipped), unzipped, zipped.stat().st_size, starts
+        )
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Wait for whoever else builds with this folder, and keep others waiting."""
+    folder.mkdir(exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def check_runtime(version: tuple[int, ...]) -> None:
@@ -135,17 +149,12 @@ def _chalice(stage: Stage, folder: Path) -> Path:
         else:
             shutil.copy(source, target)
     (copy / ".chalice" / "config.json").write_text(json.dumps(_configuration(stage)))
-    # Chalice keeps the dependencies that it collected here, by the digest of requirements.txt.
-    kept = REPO / ".chalice" / "deployments"
-    kept.mkdir(parents=True, exist_ok=True)
-    (copy / ".chalice" / "deployments").symlink_to(kept, target_is_directory=True)
+    (copy / ".chalice" / "deployments").symlink_to(_DEPENDENCIES, target_is_directory=True)
     command = [str(Path(sys.executable).with_name("chalice")), "package", "--stage", stage.name]
     command += ["--merge-template", "infra/resources.yaml", "--template-format", "yaml", str(out)]
     # The template holds for any region; Chalice wants one all the same.
     env = {"AWS_DEFAULT_REGION": "us-east-1", **os.environ}
-    with (kept / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two builds at once would read what the other is still collecting
-        done = subprocess.run(command, cwd=copy, env=env, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=copy, env=env, capture_output=True, text=True)
     if done.returncode or not (out / "deployment.zip").exists():
         raise CannotPackage(f"chalice package failed:\n{done.stdout}{done.stderr}")
     return out

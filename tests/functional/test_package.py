@@ -242,7 +242,7 @@ def test_the_bucket_keeps_versions_and_lets_nobody_else_in(resources: Mapping[st
     assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
     assert bucket["NotificationConfiguration"] == {"EventBridgeConfiguration": {"EventBridgeEnabled": True}}
     assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
-    assert resources["SubmissionsBucket"]["DeletionPolicy"] == "Retain"
+    assert resources["SubmissionsBucket"]["DeletionPolicy"] == "RetainExceptOnCreate"
 
 
 def test_every_queue_takes_tls_only(resources: Mapping[str, Any]) -> None:
@@ -266,6 +266,22 @@ def test_the_api_is_throttled_and_logs_who_called_it_and_no_token(resources: Map
     line = json.loads(logged["Format"])
     assert {"requestId", "ip", "path", "status", "caller"} <= set(line)
     assert "authorization" not in logged["Format"].lower()
+
+
+def test_whatever_the_gateway_answers_itself_a_page_of_the_origin_may_read(
+    resources: Mapping[str, Any],
+) -> None:
+    api = resources["RestAPI"]["Properties"]
+    origin = only_if("CorsIsOn", {"Fn::Sub": "'${CorsOrigin}'"})
+    answers = {"preflight": api["Cors"]["AllowOrigin"]} | {
+        kind: answer["ResponseParameters"]["Headers"]["Access-Control-Allow-Origin"]
+        for kind, answer in api["GatewayResponses"].items()
+    }
+    assert {"DEFAULT_4XX", "DEFAULT_5XX"} < answers.keys(), "what no other covers"
+    assert answers == dict.fromkeys(answers, origin)
+    assert api["AlwaysDeploy"] is True, "SAM would not see that the parameter has changed"
+    told = resources["APIHandler"]["Properties"]["Environment"]["Variables"]
+    assert told["TRAINYARD_CORS_ORIGIN"] == {"Ref": "CorsOrigin"}
 
 
 ARN = "arn:aws:eks:eu-west-1:111111111111:cluster"

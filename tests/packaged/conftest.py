@@ -38,7 +38,8 @@ STAGE = "test"
 TENANT = "packaged"
 NAMESPACE = f"trainyard-{TENANT}"
 PASSWORD = "correct-Horse-1-battery"
-PARAMETERS = {"JwtIssuer": config.ISSUER, "LogRetentionDays": 7}
+ORIGIN = "https://app.example"
+PARAMETERS = {"JwtIssuer": config.ISSUER, "LogRetentionDays": 7, "CorsOrigin": ORIGIN}
 
 
 @dataclass
@@ -121,6 +122,10 @@ class Deployment:
         table = self.outputs()["JobsTableName"]
         return self.client("dynamodb").get_item(TableName=table, Key=key)["Item"]
 
+    def api_deployment(self) -> str:
+        (stage,) = self.client("apigateway").get_stages(restApiId=self.outputs()["RestAPIId"])["item"]
+        return str(stage["deploymentId"])
+
     def functions(self) -> dict[str, str]:
         """The functions' names by their logical ones."""
         stack = {"StackName": f"trainyard-{STAGE}"}
@@ -193,6 +198,7 @@ class Users:
 
     deployment: Deployment
     before: dict[str, str]  # the stack's outputs before it had a pool
+    deployed_before: str  # the API's deployment then
 
     def make(self, name: str, *, tenant: str = "", group: str = "") -> None:
         pool = self.deployment.outputs()["UserPoolId"]
@@ -216,7 +222,7 @@ class Users:
 @pytest.fixture(scope="package")
 def users(deployment: Deployment) -> Users:
     """The same stage deployed again, from now on with a user pool and no other issuer."""
-    before = deployment.outputs()
+    before, deployed = deployment.outputs(), deployment.api_deployment()
     deployment.run("up", LogRetentionDays=14, SignIn="user-pool", JwksUrl=None, JwtIssuer=None)
     keys = f"{deployment.outputs()['UserPoolId']}/.well-known/jwks.json"
     variables = deployment.variables("Authorizer")
@@ -224,7 +230,7 @@ def users(deployment: Deployment) -> Users:
     file = deployment.folder / "pool-jwks.json"
     file.write_bytes(requests.get(f"{deployment.local.aws_url}/{keys}", timeout=60).content)
     give(deployment, "Authorizer", TRAINYARD_JWKS_URL=file.as_uri())
-    return Users(deployment, before)
+    return Users(deployment, before, deployed)
 
 
 def lend_cryptography(folder: Path) -> str:

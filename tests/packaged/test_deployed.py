@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from infra.local.config import STATE_CHANGE_BUS
 from infra.packaging import measure
 from tests.e2e.conftest import wait_for
-from tests.packaged.conftest import TENANT, Deployment, Users
+from tests.packaged.conftest import ORIGIN, STAGE, TENANT, Deployment, Users
 
 JOBS = "/api/v1/training/jobs"
 ENDED = ("succeeded", "failed", "stopped")
@@ -21,6 +21,29 @@ def test_the_authorizer_lets_nobody_in_without_a_good_token(deployment: Deployme
     assert deployment.call("GET", "/api/v1/training/jobs", token="").status_code == 401
     assert deployment.call("GET", "/api/v1/training/jobs", token="a.b.c").status_code in (401, 403)
     assert deployment.call("GET", "/api/v1/training/jobs").json()["data"]["items"] == []
+
+
+def test_a_page_of_the_one_origin_may_ask_and_read(deployment: Deployment) -> None:
+    """MiniStack gives a preflight no headers: SAM's own output is looked at for them."""
+    assert deployment.call("OPTIONS", "/api/jobs/create", token="").status_code == 200
+    processed = deployment.client("cloudformation").get_template(
+        StackName=f"trainyard-{STAGE}", TemplateStage="Processed"
+    )["TemplateBody"]
+    paths = processed["Resources"]["RestAPI"]["Properties"]["Body"]["paths"]
+    name = "method.response.header.Access-Control-Allow-Origin"
+    for path in paths.values():
+        answered = path["options"]["x-amazon-apigateway-integration"]["responses"]["default"]
+        assert answered["responseParameters"][name]["Fn::If"][:2] == [
+            "CorsIsOn",
+            {"Fn::Sub": "'${CorsOrigin}'"},
+        ]
+    answer = deployment.call("GET", "/api/jobs/nothing")
+    assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (404, ORIGIN)
+
+
+def test_the_api_has_no_stage_but_the_one_that_is_throttled(deployment: Deployment) -> None:
+    stages = deployment.client("apigateway").get_stages(restApiId=deployment.outputs()["RestAPIId"])["item"]
+    assert [(stage["stageName"], set(stage["methodSettings"])) for stage in stages] == [("api", {"*/*"})]
 
 
 def test_a_job_runs_and_its_moves_reach_a_rule_on_the_bus(deployment: Deployment) -> None:
@@ -97,7 +120,8 @@ def test_alarms_watch_and_a_dashboard_shows_what_was_deployed(deployment: Deploy
     }
     by_hand = {deployment.functions()["Recount"]}
     assert set(deployment.functions().values()) - watched == by_hand
-    name = deployment.outputs()["DashboardUrl"].rpartition("/")[2]
+    begin, _, name = deployment.outputs()["DashboardUrl"].rpartition("/")
+    assert begin.startswith("https://us-east-1.console.aws.amazon.com/cloudwatch/home?region=us-east-1#")
     body = cloudwatch.get_dashboard(DashboardName=name)["DashboardBody"]
     assert deployment.functions()["Sync"] in body and "${" not in body
 
@@ -108,6 +132,7 @@ def test_a_deploy_over_the_stack_keeps_what_it_holds_though_others_sign_in_now(
     outputs = deployment.outputs()
     assert users.before.items() <= outputs.items()
     assert outputs.keys() - users.before.keys() == {"UserPoolId", "UserPoolClientId"}
+    assert deployment.api_deployment() != users.deployed_before, "what a parameter changes in the API"
     (group,) = deployment.client("logs").describe_log_groups(logGroupNamePrefix="/trainyard/jobs")[
         "logGroups"
     ]

@@ -50,6 +50,30 @@ def test_without_any_template_both_dialects_can_read_the_answer() -> None:
     }
 
 
+def test_of_every_type_a_page_of_the_one_origin_may_read_the_answer() -> None:
+    responses = GatewayResponses(TEMPLATES, origin="https://app.example")
+    for kind in ("MISSING_AUTHENTICATION_TOKEN", "UNAUTHORIZED", "BAD_REQUEST"):
+        answer = responses.answer(kind, 400, "No")
+        assert ("Access-Control-Allow-Origin", "https://app.example") in answer.headers
+    assert "Access-Control-Allow-Origin" not in dict(GatewayResponses(TEMPLATES).answer("X", 400, "").headers)
+
+
+def test_a_browsers_question_is_answered_as_the_template_says() -> None:
+    cors = {"AllowHeaders": "'Prefer'", "MaxAge": "'60'", "AllowOrigin": {"Fn::If": []}}
+    answer = GatewayResponses({}, cors, "*").preflight({"POST", "GET"})
+    assert (answer.status, dict(answer.headers)) == (
+        200,
+        {
+            "Content-Type": "application/json",
+            "Access-Control-Allow-Methods": "GET,OPTIONS,POST",
+            "Access-Control-Allow-Headers": "Prefer",
+            "Access-Control-Max-Age": "60",
+            "Access-Control-Allow-Origin": "*",
+        },
+    )
+    assert "Access-Control-Allow-Origin" not in dict(GatewayResponses({}, cors).preflight({"GET"}).headers)
+
+
 def test_a_functions_headers_are_passed_on_but_not_those_of_the_connection() -> None:
     answer = Answer.of_lambda(
         {

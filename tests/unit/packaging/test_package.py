@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 from pathlib import Path
@@ -21,6 +22,13 @@ from infra.packaging.package import CannotPackage
 def test_a_python_that_lambda_or_trainyard_does_not_run_on_is_refused(version: tuple[int, int]) -> None:
     with pytest.raises(CannotPackage, match=r"this is Python .*Lambda's runtimes are 3\.11"):
         package.check_runtime(version)
+
+
+def test_who_builds_keeps_others_waiting(tmp_path: Path) -> None:
+    with package.alone(tmp_path), (tmp_path / ".lock").open() as other, pytest.raises(BlockingIOError):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with (tmp_path / ".lock").open() as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_the_runtimes_are_those_that_lambda_has() -> None:
