@@ -180,8 +180,9 @@ class JobStore(SharedPages, Protocol):
 
     def list(self, query: ListQuery) -> JobPage: ...
 
-    def unsettled(self) -> Iterator[Job]:
-        """Every record that is not terminal, and every tombstone, in no particular order, read in pages."""
+    def unsettled(self, but: Status | None = None) -> Iterator[Job]:
+        """Every record that is not terminal, and every tombstone, in no particular order, read in pages.
+        Those of status `but` are not looked for; one that was of it a moment ago may be among them."""
         ...
 
     def has_unsettled(self) -> bool:

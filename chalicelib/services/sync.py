@@ -19,6 +19,7 @@ from chalicelib.domain.decide import Nothing
 from chalicelib.domain.job import Job, Reason
 from chalicelib.domain.observed import Workload
 from chalicelib.domain.pools import Pool
+from chalicelib.domain.states import Status
 from chalicelib.errors import (
     ClusterForbids,
     ClusterRejected,
@@ -80,6 +81,7 @@ class Sync:
         self._watches: dict[str, Watch] = {}
         self._changed: defaultdict[str, set[str]] = defaultdict(set)  # pool → jobs that were told of
         self._leading = Leading(store, LEASE, pace.holder, pace.lease, clock)
+        self._again: set[str] = set()  # jobs that the next sweep is to come to, whatever their records say
         self._down: set[str] = set()  # pools that are not waited for until their watches get through
         self._is_following = False
 
@@ -128,15 +130,21 @@ class Sync:
         return any(records.values())
 
     def sweep(self) -> bool:
-        """Settle every unsettled record by what was last seen of it: what nobody submitted, what could not be
-        done before, what only time decides. False when there is none."""
+        """Settle records by what was last seen of their jobs: what nobody submitted, what only time decides,
+        and what was told of since the last sweep, should it not have been settled then. False when nothing is
+        unsettled.
+
+        Jobs that just run are not read: what happens to them is told, and the next run looks at all of them.
+        """
+        again, self._again = self._again, set()
+        records = {job.id: job for job in self._store.unsettled(but=Status.RUNNING)}
+        records |= self._store.get_many(sorted(again - records.keys()))
         # In another order than the outbox's, or both come to one job after the other at the same time.
-        records = sorted(self._store.unsettled(), key=lambda job: job.id[::-1])
-        for job in records:
+        for job in sorted(records.values(), key=lambda job: job.id[::-1]):
             if not self._leading.goes_on():
                 raise LeaseLost("it ran out while records were settled")
             self._settle_seen(job, job.id, job.spec.pool)
-        return bool(records)
+        return bool(records) or self._store.has_unsettled()
 
     def _reign(self, seconds_left: Callable[[], float], whole: bool) -> int:
         """What is done while the lease is held: all that writes has ended when it is given up."""
@@ -211,6 +219,7 @@ class Sync:
             except Exception:
                 log.exception("news that cannot be read")
         changed, self._changed = self._changed, defaultdict(set)
+        self._again = self._again.union(*changed.values())
         for pool_id, job_ids in changed.items():
             for job_id, job in self._read(sorted(job_ids)).items():
                 self._settle_seen(job, job_id, pool_id)
@@ -293,10 +302,12 @@ class Sync:
             yield
         except (StaleRecord, ClusterUnavailable, ClusterRejected) as error:
             log.info("%s: later: %s", name, error, extra={"job_id": name})
+            self._again.add(name)
         except LeaseLost:
             raise
         except Exception:
             log.exception("%s could not be settled", name, extra={"job_id": name})
+            self._again.add(name)
 
 
 def _may_be_believed(job: Job, seen: Workload | None) -> bool:

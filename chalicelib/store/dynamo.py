@@ -14,6 +14,7 @@ from random import Random
 
 from chalicelib.domain.events import Event
 from chalicelib.domain.job import Job
+from chalicelib.domain.states import Status
 from chalicelib.domain.uploads import Place, Receipt
 from chalicelib.errors import IdempotencyConflict, StaleRecord, StoreUnavailable
 from chalicelib.services.ports import EventPage, Idempotency, JobPage, ListQuery, SharedPage, Ticket
@@ -136,9 +137,9 @@ class DynamoStore:
     def list(self, query: ListQuery) -> JobPage:
         return self._lists.page(query)
 
-    def unsettled(self) -> Iterator[Job]:
+    def unsettled(self, but: Status | None = None) -> Iterator[Job]:
         seen: set[str] = set()
-        for ids in queries.unsettled_ids(self._table):
+        for ids in queries.unsettled_ids(self._table, but):
             new = [job_id for job_id in ids if job_id not in seen]
             seen.update(new)
             for item in self._table.get_many([job_key(job_id) for job_id in new]):

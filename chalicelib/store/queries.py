@@ -183,12 +183,13 @@ class _Walk:
             self._request["ExclusiveStartKey"] = start
 
 
-def unsettled_ids(table: Table) -> Iterator[list[str]]:
-    """The ids of active jobs and of tombstones, an index page at a time; an id may come twice.
+def unsettled_ids(table: Table, but: Status | None) -> Iterator[list[str]]:
+    """The ids of active jobs, without those of status `but`, and of tombstones, an index page at a time; an
+    id may come twice.
 
     Along the way of a job, so that one that moves on while this runs is met again and not missed.
     """
-    for partition in _unsettled_partitions():
+    for partition in _unsettled_partitions(but):
         request = partition_request(ALL_BY_STATUS, partition)
         for page in table.pages(**request, ProjectionExpression="id"):
             yield [item["id"]["S"] for item in page["Items"]]
@@ -212,5 +213,5 @@ def partition_request(index: Index, partition: str) -> dict[str, Any]:
     }
 
 
-def _unsettled_partitions() -> list[str]:
-    return [*(listing(None, status)[1] for status in Status if status in ACTIVE), DELETING]
+def _unsettled_partitions(but: Status | None = None) -> list[str]:
+    return [*(listing(None, status)[1] for status in Status if status in ACTIVE - {but}), DELETING]

@@ -128,6 +128,7 @@ def test_time_with_an_active_job_stays_within_its_budget() -> None:
     assert hour["invoke sync"] == 60
     assert hour["refused writes"] <= 60, "who waits for the lease reads it"
     assert hour["WRU table"] <= 1000 and hour["RRU"] <= 5200
+    assert operations.hour_of_a_job()["RRU"] <= 70, "once a run, and not with each sweep"
 
 
 INDEXES = units.indexes(jobs_table())

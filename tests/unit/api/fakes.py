@@ -13,6 +13,7 @@ from chalice.test import Client
 
 from chalicelib.domain.events import Event
 from chalicelib.domain.job import Job, JobSummary
+from chalicelib.domain.states import Status
 from chalicelib.errors import IdempotencyConflict, NotAuthenticated, StaleRecord
 from chalicelib.services.caller import Caller, Role
 from chalicelib.services.ports import EventPage, Idempotency, JobPage, ListQuery, Ticket
@@ -66,7 +67,7 @@ class FakeStore:
         items = tuple(_summary(job) for job in found[begin : begin + query.page_size])
         return JobPage(items, len(found), total_is_exact=not self.inexact)
 
-    def unsettled(self) -> Iterator[Job]:
+    def unsettled(self, but: Status | None = None) -> Iterator[Job]:  # noqa: ARG002
         return iter([job for job in self.jobs.values() if not job.is_terminal or job.is_deleted])
 
     def has_unsettled(self) -> bool:

@@ -17,6 +17,7 @@ from chalicelib.services.sync import HAND_OVER, LEASE
 from infra.local.processes import wait_until
 from tests.builders import ended_pod, later, running_pod
 from tests.unit.services.conftest import ADA, Yard
+from tests.unit.store.support import client_error
 
 REPO = Path(__file__).parents[3]
 
@@ -92,6 +93,30 @@ def test_a_record_that_the_outbox_could_not_carry_out_is_tried_again_while_the_r
     yard.sync.run(yard.seconds(60))
     assert len(yard.cluster.created) == 2
     assert yard.cluster.calls["workloads"] == 1
+
+
+def test_jobs_that_just_run_are_not_read_again_and_again(yard: Yard) -> None:
+    for job_id in [yard.run() for _ in range(5)]:
+        yard.cluster.show(job_id, running_pod())
+    reads: list[int] = []
+    yard.cluster.before["watch"] = lambda: reads.append(len(yard.bench.spy.asked("batch_get_item")))
+    yard.sync.run(yard.seconds(60))
+    assert len(reads) > 20
+    assert reads[-1] <= reads[0] + 1, "the look's own news, and then none"
+
+
+def test_what_could_not_be_settled_when_it_was_told_is_by_the_next_sweep(yard: Yard) -> None:
+    job_id = yard.run()
+    yard.cluster.show(job_id, running_pod())
+
+    def end_unheard() -> None:
+        finish(yard, job_id)
+        yard.bench.spy.fail("batch_get_item", client_error("InternalServerError"))
+
+    yard.cluster.before["watch"] = at_turn(10, end_unheard)
+    yard.sync.run(yard.seconds(40))
+    assert yard.bench.spy.failures == []
+    assert yard.says(job_id) == ("succeeded", "Completed")
 
 
 def test_a_cluster_that_does_not_answer_is_waited_for_once_and_then_when_its_watch_gets_through(

@@ -160,6 +160,14 @@ def test_unsettled_gives_active_jobs_and_tombstones_whole_and_nothing_else(bench
     assert {job.id: job for job in bench.store.unsettled()} == {job.id: job for job in expected}
 
 
+def test_unsettled_leaves_a_status_out(bench: Bench) -> None:
+    jobs = bench.seed(a_job(number, status=status) for number, status in enumerate(Status))
+    (tombstone,) = bench.seed([deleted(a_job(20, status=Status.STOPPED))])
+    expected = {jobs[0].id: jobs[0], jobs[2].id: jobs[2], tombstone.id: tombstone}
+    assert jobs[1].status == Status.RUNNING
+    assert {job.id: job for job in bench.store.unsettled(but=Status.RUNNING)} == expected
+
+
 def test_unsettled_goes_on_over_more_than_one_batch(bench: Bench) -> None:
     bench.seed(a_job(number) for number in range(230))
     assert len(list(bench.store.unsettled())) == 230
