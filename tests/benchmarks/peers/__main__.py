@@ -74,11 +74,9 @@ def table(found: Mapping[System, work.Figures], quick: bool) -> str:
         cells = [figures[key].text if key in figures else "–" for figures in found.values()]
         ratios = [_ratio(ours.get(key), theirs.get(key)) for theirs in peers]
         lines.append(_row([title, *cells, *([", ".join(ratios)] if names else [])]))
-    told = [f"{system.name} {system.version}" for system in found if not isinstance(system, Trainyard)]
-    machine = (
-        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end, Python {sys.version.split()[0]}"
-    )
-    lines += ["", "; ".join([f"{datetime.now(UTC):%Y-%m-%d}", machine, *told]) + "."]
+    told = [f"{system.name} {system.version} (load {system.load:.1f} at its start)" for system in found]
+    machine = f"{os.cpu_count()} cores, Python {sys.version.split()[0]}"
+    lines += ["", ", ".join([f"{datetime.now(UTC):%Y-%m-%d}", machine, *told]) + "."]
     return "\n".join(lines)
 
 

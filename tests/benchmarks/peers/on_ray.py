@@ -29,7 +29,7 @@ from tests.benchmarks.peers.system import (
 PORT = 8265
 OVER = ("SUCCEEDED", "FAILED", "STOPPED")
 MOST_JOBS = 1000  # more would take it more than ten minutes
-AT_ONCE = 4
+AT_ONCE = 3
 
 
 class RayClient(Client):

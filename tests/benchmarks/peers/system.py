@@ -98,6 +98,7 @@ class System(ABC):
 
     name: str
     version: str
+    load: float = 0.0  # of the machine, when it was started
 
     @abstractmethod
     def start(self) -> None:
