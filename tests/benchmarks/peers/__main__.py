@@ -51,7 +51,8 @@ def run(wanted: Sequence[str], sizes: work.Sizes) -> dict[System, work.Figures]:
     for name in wanted:
         with tempfile.TemporaryDirectory(prefix="peers-", ignore_cleanup_errors=True) as folder:
             system = MAKERS[name](Path(folder))
-            tell(f"{system.name}: starting (load {os.getloadavg()[0]:.1f})")
+            system.load = os.getloadavg()[0]
+            tell(f"{system.name}: starting (load {system.load:.1f})")
             try:
                 system.start()
                 found[system] = work.measure(system, Path(folder), sizes, tell)
