@@ -40,6 +40,8 @@ def main() -> None:
     wanted = given.only or list(MAKERS)
     if not given.inside:
         present = [f"--only={name}" for name in wanted if _is_installed(name)]
+        if not present:
+            sys.exit("nothing is left to measure")
         sandbox.enter(MODULE, [*(["--quick"] if given.quick else []), *present])
     sandbox.settle_in()
     print(table(run(wanted, work.QUICK if given.quick else work.Sizes()), given.quick))

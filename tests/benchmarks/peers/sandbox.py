@@ -27,12 +27,15 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def enter(module: str, arguments: Sequence[str]) -> None:
-    """Run the module anew inside, in place of this process. Raises OSError without util-linux."""
+    """Run the module anew inside, in place of this process."""
     user = () if os.geteuid() == 0 else ("--map-root-user",)
     # The shell is process 1: it waits for whatever loses its parent, which Python would leave as zombies.
     first = ("sh", "-c", '"$@"; exit $?', "sh")
     inner = (sys.executable, "-m", module, INSIDE, *arguments)
-    os.execvp("unshare", ["unshare", *user, *NAMESPACES, *first, *inner])
+    try:
+        os.execvp("unshare", ["unshare", *user, *NAMESPACES, *first, *inner])
+    except FileNotFoundError:
+        sys.exit("unshare is not on this machine: the peers are measured on Linux, with util-linux")
 
 
 def settle_in() -> None:
