@@ -3,7 +3,7 @@
     make bench-peers [QUICK=1]
 
 It installs the peers beside Trainyard, runs in a network and a process table of its own, and prints one table
-in Markdown. A peer that cannot be installed or started here is told of and left out.
+in Markdown. A peer that cannot be installed or started here is told of and left out: Slurm wants root.
 """
 
 from __future__ import annotations
@@ -44,7 +44,11 @@ def main() -> None:
             sys.exit("nothing is left to measure")
         sandbox.enter(MODULE, [*(["--quick"] if given.quick else []), *present])
     sandbox.settle_in()
-    print(table(run(wanted, work.QUICK if given.quick else work.Sizes()), given.quick))
+    sizes = work.QUICK if given.quick else work.Sizes()
+    found = run(wanted, sizes)
+    if not found:
+        sys.exit("nothing was measured")
+    print(table(found, sizes))
 
 
 def run(wanted: Sequence[str], sizes: work.Sizes) -> dict[System, work.Figures]:
@@ -66,8 +70,7 @@ def run(wanted: Sequence[str], sizes: work.Sizes) -> dict[System, work.Figures]:
     return found
 
 
-def table(found: Mapping[System, work.Figures], quick: bool) -> str:
-    sizes = work.QUICK if quick else work.Sizes()
+def table(found: Mapping[System, work.Figures], sizes: work.Sizes) -> str:
     ours = next((figures for system, figures in found.items() if isinstance(system, Trainyard)), {})
     peers = [figures for system, figures in found.items() if not isinstance(system, Trainyard)]
     names = [system.name for system in found if not isinstance(system, Trainyard)]
