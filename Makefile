@@ -52,13 +52,17 @@ destroy: .venv/.local-stamp ## remove the stack; says what it keeps: STAGE=…
 	@$(PY) -m infra.packaging.deploy down --stage="$$STAGE"
 
 ##@ Work on it
-.PHONY: test test-e2e test-cluster check audit lint format types imports requirements requirements-check clean help
+.PHONY: test test-e2e test-cluster bench-peers check audit lint format types imports requirements requirements-check \
+	clean help
 test: .venv/.dev-stamp .venv-ministack/.stamp try-terminal-page ## the whole suite (TESTS=tests/unit for a part)
 	@$(PY) -m pytest -m "not cluster" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 test-cluster: .venv/.dev-stamp .venv-ministack/.stamp ## the cluster tests against a real Kubernetes (KUBECONFIG)
 	@[ -n "$$KUBECONFIG" ] || { echo "set KUBECONFIG to the cluster that the tests are to run on" >&2; exit 2; }
 	@$(PY) -m pytest -m cluster $(TESTS)
+
+bench-peers: .venv/.dev-stamp .venv-ministack/.stamp ## the same work on Ray and Slurm, which it installs, and here: half an hour (QUICK=1)
+	@$(PY) -m tests.benchmarks.peers $(if $(QUICK),--quick)
 
 check: lint types imports requirements-check test ## what CI runs
 
