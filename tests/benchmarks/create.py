@@ -6,8 +6,6 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from random import SystemRandom
 from typing import Any
 
 from chalicelib.bootstrap import new_job_id, utc_now
@@ -15,9 +13,9 @@ from chalicelib.domain.manifest import ManifestSettings
 from chalicelib.services.caller import Caller, Role
 from chalicelib.services.submission import JobRequest, Submission
 from chalicelib.settings import load
-from chalicelib.store.dynamo import DynamoStore, StoreOptions
 from chalicelib.store.keys import job_key
 from tests.benchmarks.member import HOLLOW, Member, member
+from tests.benchmarks.recorder import Recorder, recorded_store
 from tests.benchmarks.results import Result
 from tests.benchmarks.sizes import Sizes
 from tests.benchmarks.timing import in_turns
@@ -26,24 +24,6 @@ CLIENTS = 8
 GOAL_RATIO = 2.0
 GOAL_PER_SECOND = 200
 GPUS = 64  # more than there are: no pod runs beside the measurement
-
-
-@dataclass
-class Recorder:
-    """Stands in for the DynamoDB client, or before one: keeps what it was asked and answered."""
-
-    client: Any = None
-    asked: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
-    answers: list[Mapping[str, Any]] = field(default_factory=list)
-
-    def __getattr__(self, operation: str) -> Callable[..., Any]:
-        def call(**request: Any) -> Any:
-            answer = getattr(self.client, operation)(**request) if self.client else {}
-            self.asked.append((operation, request))
-            self.answers.append(answer)
-            return answer
-
-        return call
 
 
 def one_client(sizes: Sizes) -> Sequence[Result]:
@@ -122,12 +102,6 @@ def raw_creates(one: Member, gpu: int = 0) -> Iterator[Mapping[str, Any]]:
         submission = Submission(store, settings.pools, settings.images, own, utc_now, new_job_id)
         submission.submit(caller, request, f"{time.time_ns()}")
         yield recorder.asked[-1][1]
-
-
-def recorded_store(client: Any, table: str) -> DynamoStore:
-    """The store as it is wired in a function, on another client."""
-    options = StoreOptions(table=table)
-    return DynamoStore(client, options, clock=utc_now, sleep=time.sleep, random=SystemRandom())
 
 
 def _at_once(create: Callable[[int], object], number: int) -> tuple[float, int]:

@@ -9,8 +9,8 @@ from signal import SIGTERM
 
 from chalicelib.domain.states import Status
 from chalicelib.services.ports import ListQuery
-from tests.benchmarks.create import Recorder, recorded_store
 from tests.benchmarks.member import Member, member
+from tests.benchmarks.recorder import Recorder, recorded_store
 from tests.benchmarks.results import Result
 from tests.benchmarks.sizes import Sizes
 from tests.benchmarks.timing import in_turns

@@ -1,4 +1,4 @@
-"""A row of the table of docs/performance.md: what was measured, beside what, and whether it reaches its goal."""
+"""A row of the table of docs/performance.md: what was measured, beside what, whether it reaches its goal."""
 
 from __future__ import annotations
 

@@ -37,11 +37,13 @@ def in_turns(
     works: Sequence[Callable[[], object]], turns: int, seconds: float = 120.0, warm_up: int = WARM_UP
 ) -> list[Side]:
     """Time each of `works`, one after the other, `turns` times: or as often as `seconds` allow, but a few."""
+    until = time.monotonic() + seconds
     for _ in range(warm_up):
         for work in works:
             work()
+        if time.monotonic() > until - seconds * 0.8:
+            break
     sides = [Side() for _ in works]
-    until = time.monotonic() + seconds
     for turn in range(turns):
         if turn >= LEAST and time.monotonic() > until:
             break
