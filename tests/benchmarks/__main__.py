@@ -44,6 +44,8 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
     given = parser.parse_args()
     names = given.rows.split(",")
+    if given.write and (given.quick or set(names) != set(ROWS)):
+        parser.error("--write is for the whole table: without --rows and --quick")
     if unknown := [name for name in names if name not in ROWS]:
         parser.error(f"no row {', '.join(unknown)}: there are {', '.join(ROWS)}")
     sizes = QUICK if given.quick else Sizes()
