@@ -6,15 +6,12 @@ asked every 20 ms.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from chalicelib.cluster.api import KubernetesApi
-from chalicelib.errors import ClusterUnavailable
 from tests.benchmarks.member import PATIENCE_SECONDS, Member, member
 from tests.benchmarks.results import Result
 from tests.benchmarks.sizes import Sizes
@@ -31,21 +28,14 @@ GOAL_VISIBLE = 1.0
 class Truth:
     """When each Job's pod ran and the Job ended, as the cluster tells it."""
 
-    def __init__(self, api: KubernetesApi) -> None:
+    def __init__(self, one: Member) -> None:
         self.moments: dict[tuple[str, str], float] = {}
-        self._api = api
         for path in ("/api/v1/pods", "/apis/batch/v1/jobs"):
-            threading.Thread(target=self._watch, args=(path,), daemon=True).start()
+            one.watch(path, self._note)
 
     def wait(self, name: str, word: str) -> float:
         wait_until(lambda: (name, word) in self.moments, PATIENCE_SECONDS, f"{name} to be {word}", 0.002)
         return self.moments[name, word]
-
-    def _watch(self, path: str) -> None:
-        while True:
-            with suppress(ClusterUnavailable):
-                for change in self._api.watch(path, {}, 300):
-                    self._note(change["object"])
 
     def _note(self, value: Mapping[str, Any]) -> None:
         status = value.get("status") or {}
@@ -74,7 +64,7 @@ class Lives:
 def one_by_one(sizes: Sizes) -> Sequence[Result]:
     """By Trainyard, by kubectl, by one POST, in turns."""
     with member() as one:
-        truth, lives = Truth(one.cluster), Lives()
+        truth, lives = Truth(one), Lives()
         with suppress(Exception):  # a real cluster may have it from the last time
             one.cluster.create("/api/v1/namespaces", _named("Namespace", NAMESPACE))
         for number in range(-1, sizes.lives):

@@ -13,7 +13,7 @@ from tests.benchmarks.member import Member, member
 from tests.benchmarks.recorder import Recorder, recorded_store
 from tests.benchmarks.results import Result
 from tests.benchmarks.sizes import Sizes
-from tests.benchmarks.timing import in_turns
+from tests.benchmarks.timing import LEAST, in_turns
 from tests.unit.store.support import Bench, a_job
 
 PAGE_SIZE = 20
@@ -45,27 +45,32 @@ def _list(one: Member, size: int, turns: int) -> tuple[Result, int]:
     (query,) = [request for operation, request in recorder.asked if operation == "query"]
     (counted,) = [answer for answer in recorder.answers if "ScannedCount" in answer]
     read = int(counted["ScannedCount"])
-    api, raw = in_turns(
-        [
-            lambda: one.call("POST", "/api/jobs", {"pageSize": PAGE_SIZE}),
-            lambda: one.dynamodb.query(**query),
-        ],
-        turns,
-        SECONDS_A_SIZE,
+    works = [
+        lambda: one.call("POST", "/api/jobs", {"pageSize": PAGE_SIZE}),
+        lambda: one.dynamodb.query(**query),
+    ]
+    what = f"list {PAGE_SIZE} of {size:,} jobs, p50"
+    goal = f"≤ {GOAL_RATIO:g}×, items read = returned, as many requests at every size"
+    made = (
+        f"{len(recorder.asked)} requests ({', '.join(operation for operation, _ in recorder.asked)}), "
+        f"{read} entries read, {len(page.items)} returned"
     )
+    try:
+        api, raw = in_turns(works, turns, SECONDS_A_SIZE)
+    except RuntimeError as error:
+        (raw,) = in_turns(works[1:], LEAST)
+        # MiniStack goes over the whole partition, and the store does not wait for it that long.
+        slow = Result(what=what, figure="no answer", raw=f"{raw}, one raw Query", goal=goal, met=False)
+        return replace(slow, notes=[made, str(error)]), len(recorder.asked)
     ratio = api.p50 / raw.p50
     result = Result(
-        what=f"list {PAGE_SIZE} of {size:,} jobs, p50",
+        what=what,
         figure=str(api),
         raw=f"{raw}, one raw Query",
         ratio=ratio,
-        goal=f"≤ {GOAL_RATIO:g}×, items read = returned, as many requests at every size",
+        goal=goal,
         met=ratio <= GOAL_RATIO and read == PAGE_SIZE,
-        notes=[
-            f"{len(recorder.asked)} requests ({', '.join(operation for operation, _ in recorder.asked)}), "
-            f"{read} entries read, {len(page.items)} returned; p99 {api.p99 * 1000:.0f} ms, raw "
-            f"{raw.p99 * 1000:.0f} ms of {len(api.times)}"
-        ],
+        notes=[f"{made}; p99 {api.p99 * 1000:.0f} ms, raw {raw.p99 * 1000:.0f} ms of {len(api.times)}"],
     )
     return result, len(recorder.asked)
 

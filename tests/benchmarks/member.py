@@ -7,8 +7,8 @@ import os
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from signal import SIGKILL
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import urllib3
 
 from chalicelib.cluster.api import KubernetesApi
+from chalicelib.errors import ClusterUnavailable
 from infra.local import ministack
 from infra.local.config import DEFAULT_TENANT
 from infra.local.ministack import deployed
@@ -43,6 +44,7 @@ class Member:
         self.cluster = KubernetesApi.from_kubeconfig(stack.kubeconfig, None, 30)
         self._token = stack.token(tenant, ttl_seconds=24 * 3600)
         self._own = threading.local()
+        self._is_over = threading.Event()
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """The answer's data. Raises RuntimeError for any answer but a good one."""
@@ -73,6 +75,23 @@ class Member:
             text=True,
         )
 
+    def watch(self, path: str, learn: Callable[[Mapping[str, Any]], None]) -> None:
+        """Be told of each object under `path` as it changes, in a thread that ends with the stack."""
+
+        def watch() -> None:
+            while not self._is_over.is_set():
+                with suppress(ClusterUnavailable):
+                    for change in self.cluster.watch(path, {}, 300):
+                        learn(change["object"])
+                self._is_over.wait(0.2)
+
+        threading.Thread(target=watch, daemon=True).start()
+
+    def end(self) -> None:
+        """Let go of the stack, which is about to go."""
+        self._is_over.set()
+        self.cluster.hang_up()
+
     def cpu(self, component: str) -> float:
         """The seconds of CPU that a component of the stack has used."""
         fields = Path(f"/proc/{self.stack.pid(component)}/stat").read_text().rpartition(")")[2].split()
@@ -87,9 +106,11 @@ def member(settings: Mapping[str, str] | None = None, tenant: str = DEFAULT_TENA
         settings = {name: os.environ[name] for name in ("TRAINYARD_CLUSTER", "KUBECONFIG")}
     with tempfile.TemporaryDirectory(prefix="trainyard-bench-", ignore_cleanup_errors=True) as home:
         stack = start_stack(Path(home), settings)
+        one = Member(stack, tenant)
         try:
-            yield Member(stack, tenant)
+            yield one
         finally:
+            one.end()
             if stack.pid("ministack"):
                 stack.kill("ministack", SIGKILL)  # nobody reads the state that it would write
             stack.stop()

@@ -8,16 +8,15 @@ afterwards.
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
+from typing import Any
 
-from chalicelib.cluster.api import KubernetesApi
 from chalicelib.domain.job import Resources
 from chalicelib.domain.manifest import ManifestSettings, manifests
 from chalicelib.domain.pools import Pool
-from chalicelib.errors import ClusterUnavailable
 from infra.local.config import SUBMISSIONS_BUCKET
 from tests.benchmarks.member import HOLLOW, Member, member
 from tests.benchmarks.results import Result
@@ -37,30 +36,25 @@ GOAL_PER_SECOND = 100
 class Arrivals:
     """When so many Jobs were in a namespace of the cluster, and when so many of its pods ran."""
 
-    def __init__(self, cluster: KubernetesApi, namespace: str, number: int) -> None:
+    def __init__(self, one: Member, namespace: str, number: int) -> None:
         self.moments: dict[str, float] = {}
-        self._cluster = cluster
         self._number = number
-        self._is_job = {
-            "submitted": (f"/apis/batch/v1/namespaces/{namespace}/jobs", lambda _: True),
-            "all pods run": (f"/api/v1/namespaces/{namespace}/pods", _runs),
-        }
-        for word, (path, counts) in self._is_job.items():
-            threading.Thread(target=self._watch, args=(word, path, counts), daemon=True).start()
+        self._seen: dict[str, set[str]] = {"submitted": set(), "all pods run": set()}
+        one.watch(f"/apis/batch/v1/namespaces/{namespace}/jobs", partial(self._note, "submitted"))
+        one.watch(f"/api/v1/namespaces/{namespace}/pods", self._note_pod)
 
     def __call__(self, word: str) -> Callable[[], bool]:
         return lambda: word in self.moments
 
-    def _watch(self, word: str, path: str, counts: Callable[[Mapping[str, object]], bool]) -> None:
-        seen: set[str] = set()
-        while True:
-            with suppress(ClusterUnavailable):
-                for change in self._cluster.watch(path, {}, 600):
-                    if counts(change["object"]):
-                        seen.add(change["object"]["metadata"]["name"])
-                    if len(seen) == self._number:
-                        self.moments[word] = time.monotonic()
-                        return
+    def _note_pod(self, pod: Mapping[str, Any]) -> None:
+        if (pod.get("status") or {}).get("phase") == "Running":
+            self._note("all pods run", pod)
+
+    def _note(self, word: str, value: Mapping[str, Any]) -> None:
+        seen = self._seen[word]
+        seen.add(value["metadata"]["name"])
+        if len(seen) == self._number:
+            self.moments.setdefault(word, time.monotonic())
 
 
 def one_file(sizes: Sizes) -> Sequence[Result]:
@@ -95,7 +89,7 @@ def _by_kubectl(one: Member, jobs: int) -> Mapping[str, float]:
     one.cluster.create("/api/v1/namespaces", namespace)
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": found})
     submit = lambda: one.kubectl("apply", "--validate=false", "-f", "-").communicate(text)  # noqa: E731
-    times = _timed(one, submit, Arrivals(one.cluster, NAMESPACE, jobs), {})
+    times = _timed(one, submit, Arrivals(one, NAMESPACE, jobs), {})
     one.cluster.delete(f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs", {"propagationPolicy": "Background"})
     pods = f"/api/v1/namespaces/{NAMESPACE}/pods"
     # The file is to have the cluster for itself.
@@ -122,7 +116,7 @@ def _by_file(one: Member, jobs: int) -> Mapping[str, float]:
         "the status file says so": file_says,
     }
     submit = lambda: one.s3.put_object(Bucket=SUBMISSIONS_BUCKET, Key=f"{KEY}.json", Body=body)  # noqa: E731
-    return _timed(one, submit, Arrivals(one.cluster, f"trainyard-{TENANT}", jobs), looks)
+    return _timed(one, submit, Arrivals(one, f"trainyard-{TENANT}", jobs), looks)
 
 
 def _timed(
@@ -142,8 +136,3 @@ def _timed(
             del waiting[name]
         time.sleep(0.25)
     return times | {f"CPU of the {name}": one.cpu(name) - spent for name, spent in busy.items()}
-
-
-def _runs(pod: Mapping[str, object]) -> bool:
-    status = pod.get("status")
-    return isinstance(status, dict) and status.get("phase") == "Running"
