@@ -10,6 +10,7 @@ machine's.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 import traceback
@@ -49,6 +50,7 @@ def main() -> int:
     if unknown := [name for name in names if name not in ROWS]:
         parser.error(f"no row {', '.join(unknown)}: there are {', '.join(ROWS)}")
     sizes = QUICK if given.quick else Sizes()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the stack that runs is removed
     results = [result for name in names for result in _measured(name, sizes)]
     text = f"{machine()}{' Small sizes.' if given.quick else ''}\n\n{table(results)}"
     print(text)

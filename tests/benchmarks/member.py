@@ -82,7 +82,8 @@ class Member:
             while not self._is_over.is_set():
                 with suppress(ClusterUnavailable):
                     for change in self.cluster.watch(path, {}, 300):
-                        learn(change["object"])
+                        if change["type"] != "BOOKMARK":
+                            learn(change["object"])
                 self._is_over.wait(0.2)
 
         threading.Thread(target=watch, daemon=True).start()
