@@ -21,6 +21,7 @@ from tests.benchmarks import create, imports, life, lists, logs, memory, repair,
 from tests.benchmarks.results import Result, machine, table, write
 from tests.benchmarks.sizes import QUICK, Sizes
 
+FAILED = "failed"
 PAGE = REPO / "docs" / "performance.md"
 ROWS: Mapping[str, Callable[[Sizes], Sequence[Result]]] = {
     "create": create.one_client,
@@ -57,9 +58,6 @@ def main() -> int:
     if given.write:
         write(PAGE, text)
     return int(any(result.figure == FAILED for result in results))
-
-
-FAILED = "failed"
 
 
 def _measured(name: str, sizes: Sizes) -> Sequence[Result]:

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from signal import SIGTERM
+from typing import Any
 
 from chalicelib.bootstrap import Container
 from chalicelib.domain.job import Job
@@ -79,9 +80,16 @@ def _seed(one: Member, number: int) -> Sequence[Job]:
         (wanted,) = manifests(job, pool, container.manifest)
         one.cluster.create(_path(one), wanted)
 
+    running: set[str] = set()
+
+    def note(pod: Mapping[str, Any]) -> None:
+        if (pod.get("status") or {}).get("phase") == "Running":
+            running.add(pod["metadata"]["name"])
+
+    one.watch(f"/api/v1/namespaces/trainyard-{one.tenant}/pods", note)
     with ThreadPoolExecutor(THREADS) as pool_of_threads:
         list(pool_of_threads.map(submit, jobs))
-    wait_until(lambda: _count(one, "pods", "Running") == number, PATIENCE_SECONDS, "all pods to run", 2)
+    wait_until(lambda: len(running) == number, PATIENCE_SECONDS, "all pods to run", 1)
     return jobs
 
 
@@ -115,10 +123,8 @@ def _path(one: Member) -> str:
     return f"/apis/batch/v1/namespaces/trainyard-{one.tenant}/jobs"
 
 
-def _count(one: Member, kind: str = "jobs", phase: str | None = None) -> int:
-    path = _path(one) if kind == "jobs" else f"/api/v1/namespaces/trainyard-{one.tenant}/pods"
-    found = one.cluster.items(path, {})
-    return sum(phase is None or (each.get("status") or {}).get("phase") == phase for each in found)
+def _count(one: Member) -> int:
+    return sum(1 for _ in one.cluster.items(_path(one), {}))
 
 
 def _told(each: Mapping[str, float]) -> str:
