@@ -52,8 +52,8 @@ destroy: .venv/.local-stamp ## remove the stack; says what it keeps: STAGE=…
 	@$(PY) -m infra.packaging.deploy down --stage="$$STAGE"
 
 ##@ Work on it
-.PHONY: test test-e2e test-cluster bench-peers check audit lint format types imports requirements requirements-check \
-	clean help
+.PHONY: test test-e2e test-cluster bench bench-peers check audit lint format types imports requirements \
+	requirements-check clean help
 test: .venv/.dev-stamp .venv-ministack/.stamp try-terminal-page ## the whole suite (TESTS=tests/unit for a part)
 	@$(PY) -m pytest -m "not cluster" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(TESTS)
 
@@ -99,6 +99,10 @@ requirements-check: .venv/.dev-stamp
 
 test-e2e: .venv/.dev-stamp .venv-ministack/.stamp ## of it: package, deploy to MiniStack, run jobs, remove it (needs the AWS CLI)
 	@$(PY) -m pytest tests/packaged
+
+bench: export ROWS := $(ROWS)
+bench: .venv/.dev-stamp .venv-ministack/.stamp ## time it all beside its backends, into docs/performance.md (ROWS=create,list QUICK=1: print only)
+	@$(PY) -m tests.benchmarks $(if $(ROWS)$(QUICK),,--write) $(if $(ROWS),--rows="$$ROWS") $(if $(QUICK),--quick)
 
 clean: ## stop the stack, remove its data and everything generated; the venvs stay
 	@if [ -x $(PY) ]; then $(PY) -m infra.local.stack down; fi

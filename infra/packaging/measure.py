@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -47,14 +47,14 @@ folders, module, name, parts, more = json.loads(sys.argv[1])
 sys.path[:0] = folders
 started = time.process_time()
 getattr(importlib.import_module(module), name)
-imported = time.process_time()
+imported, early = time.process_time(), "kubernetes" in sys.modules
 if parts:
     from chalicelib.bootstrap import container
     for part in parts:
         getattr(container(), part)
 for each in more:
     importlib.import_module(each)
-print(json.dumps([imported - started, time.process_time() - started]))
+print(json.dumps([imported - started, time.process_time() - started, early]))
 """
 
 
@@ -69,30 +69,44 @@ class ColdStart:
     function: str
     imported: float  # the handler
     ready: float  # the handler and what its first call builds
+    loads_kubernetes: bool  # with the handler, before any call
 
 
 def cold_starts(tree: Path, handlers: Mapping[str, str]) -> list[ColdStart]:
     """Measure each function (its handler by its name), the minimal app first. Raises NotWhole."""
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "minimal.py").write_text(_APP)
-        subprocess.run([sys.executable, "-m", "compileall", "-q", folder], check=True)
-        found = [_measure(MINIMAL, "minimal.app", [folder, str(tree)], (), ())]
-    for function, handler in sorted(handlers.items()):
-        parts, more = FIRST_CALL.get(function, ((), ()))
-        found.append(_measure(function, handler, [str(tree)], parts, more))
-    return found
+        minimal = app(Path(folder), "minimal", _APP)
+        found = [middle([start(MINIMAL, minimal, [Path(folder), tree]) for _ in range(RUNS)])]
+    return found + [
+        middle([start_function(tree, function, handler) for _ in range(RUNS)])
+        for function, handler in sorted(handlers.items())
+    ]
 
 
-def _measure(
-    function: str, handler: str, folders: list[str], parts: tuple[str, ...], more: tuple[str, ...]
+def app(folder: Path, name: str, text: str) -> str:
+    """A module of that name, compiled as what ships is; returns the handler of its `app`."""
+    (folder / f"{name}.py").write_text(text)
+    subprocess.run([sys.executable, "-m", "compileall", "-q", str(folder)], check=True)
+    return f"{name}.app"
+
+
+def start_function(tree: Path, function: str, handler: str) -> ColdStart:
+    """One cold start of a function out of the package alone. Raises NotWhole."""
+    parts, more = FIRST_CALL.get(function, ((), ()))
+    return start(function, handler, [tree], parts, more)
+
+
+def start(
+    function: str,
+    handler: str,
+    folders: Sequence[Path],
+    parts: Sequence[str] = (),
+    more: Sequence[str] = (),
 ) -> ColdStart:
+    """One cold start with nothing but `folders` in reach; its first call builds `parts` of the container and
+    imports `more`. Raises NotWhole."""
     module, _, name = handler.rpartition(".")
-    told = json.dumps([folders, module, name, parts, more])
-    runs = [_run(function, told) for _ in range(RUNS)]
-    return ColdStart(function, 1000 * median(run[0] for run in runs), 1000 * median(run[1] for run in runs))
-
-
-def _run(function: str, told: str) -> list[float]:
+    told = json.dumps([list(map(str, folders)), module, name, parts, more])
     # -I and -S: neither this folder, nor any site-packages, nor the user's variables for Python.
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "TRAINYARD_"))}
     done = subprocess.run(
@@ -103,5 +117,15 @@ def _run(function: str, told: str) -> list[float]:
     )
     if done.returncode:
         raise NotWhole(f"{function} does not start out of the package alone:\n{done.stderr}")
-    cpu: list[float] = json.loads(done.stdout.splitlines()[-1])
-    return cpu
+    imported, ready, early = json.loads(done.stdout.splitlines()[-1])
+    return ColdStart(function, 1000 * imported, 1000 * ready, early)
+
+
+def middle(starts: Sequence[ColdStart]) -> ColdStart:
+    """Several starts of one function as one: their medians."""
+    return ColdStart(
+        starts[0].function,
+        median(each.imported for each in starts),
+        median(each.ready for each in starts),
+        any(each.loads_kubernetes for each in starts),
+    )
