@@ -11,7 +11,7 @@ from typing import Any
 from chalicelib.bootstrap import new_job_id, utc_now
 from chalicelib.domain.manifest import ManifestSettings
 from chalicelib.services.caller import Caller, Role
-from chalicelib.services.submission import JobRequest, Submission
+from chalicelib.services.submission import JobRequest, Stamps, Submission
 from chalicelib.settings import load
 from chalicelib.store.keys import job_key
 from tests.benchmarks.member import HOLLOW, Member, member
@@ -99,7 +99,7 @@ def raw_creates(one: Member, gpu: int = 0) -> Iterator[Mapping[str, Any]]:
     while True:
         recorder = Recorder()
         store = recorded_store(recorder, one.table)
-        submission = Submission(store, settings.pools, settings.images, own, utc_now, new_job_id)
+        submission = Submission(store, settings.pools, settings.images, own, Stamps(utc_now, new_job_id))
         submission.submit(caller, request, f"{time.time_ns()}")
         yield recorder.asked[-1][1]
 
