@@ -210,10 +210,12 @@ def _leaves_a_job(wanted: Wanted) -> bool:
 
 def _entries(wanted: Wanted, file: File) -> set[str]:
     """What a status file may say of the job in the end. A file that was uploaded again may find its token
-    taken by a job that has been deleted since."""
+    taken by a job that has been deleted since. That a job is deleted which had ended is no move of it, and is
+    told if the file was not written yet."""
     if wanted.final:
         return {wanted.final}
-    return {"deleted", "rejected"} if file.tokens else {"deleted"}
+    ended = {wanted.moment} if wanted.moment == "succeeded" else set()
+    return {"deleted", *ended, *(["rejected"] if file.tokens else [])}
 
 
 def _is_whole(moves: Sequence[Any], wanted: Wanted) -> bool:
