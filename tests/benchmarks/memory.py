@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from infra.local import stack
@@ -20,26 +20,29 @@ def idle(sizes: Sizes) -> Sequence[Result]:
     with member({}) as one:
         one.call("POST", "/api/jobs", {})  # the API has built what it needs
         time.sleep(sizes.idle_seconds)
-        parts = {
-            name: [_memory(pid) for pid in _family(pid)]
-            for name, pid in stack.status(one.stack.local).items()
-            if pid
-        }
-    held = {name: sum(pss for pss, _ in processes) for name, processes in parts.items()}
-    resident = sum(rss for processes in parts.values() for _, rss in processes)
-    total = sum(held.values())
-    each = ", ".join(f"{name} {mb:.0f}" for name, mb in sorted(held.items(), key=lambda part: -part[1]))
+        pids = {name: pid for name, pid in stack.status(one.stack.local).items() if pid}
+        processes = [child for pid in pids.values() for child in _family(pid)]
+        resident = sum(_memory(pid, "Rss") for pid in processes)
+        parts = held(pids)
+    total = sum(parts.values())
+    each = ", ".join(f"{name} {mb:.0f}" for name, mb in parts.items())
     return [
         Result(
             what="idle memory of the embedded stack",
             figure=f"{total:.0f} MB",
-            raw=f"{held['ministack']:.0f} MB, MiniStack alone",
-            ratio=total / held["ministack"],
+            raw=f"{parts['ministack']:.0f} MB, MiniStack alone",
+            ratio=total / parts["ministack"],
             goal=f"≤ {GOAL_MB} MB",
             met=total <= GOAL_MB,
-            notes=[f"PSS, of {sum(map(len, parts.values()))} processes: {each}; resident {resident:.0f} MB"],
+            notes=[f"PSS, of {len(processes)} processes: {each}; resident {resident:.0f} MB"],
         )
     ]
+
+
+def held(pids: Mapping[str, int]) -> dict[str, float]:
+    """The proportional set size of each with all that it started, in MB, the largest first."""
+    sizes = {name: sum(_memory(child, "Pss") for child in _family(pid)) for name, pid in pids.items()}
+    return dict(sorted(sizes.items(), key=lambda part: -part[1]))
 
 
 def _family(pid: int) -> Iterator[int]:
@@ -50,8 +53,11 @@ def _family(pid: int) -> Iterator[int]:
             yield from _family(int(child))
 
 
-def _memory(pid: int) -> tuple[float, float]:
-    """Proportional and resident set size, in MB."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+def _memory(pid: int, kind: str) -> float:
+    """In MB, by the kernel's name for it: Pss, Rss, …; 0 of a process that has just ended."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
     sizes = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.endswith(" kB")}
-    return sizes["Pss"] * 1024 / 1e6, sizes["Rss"] * 1024 / 1e6
+    return sizes.get(kind, 0) * 1024 / 1e6
