@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fnmatch
 import platform
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ class Node:
         self.settings = settings
         self._runners: dict[str, PodRunner] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._numbers = cycle(range(2, 2**16))  # of addresses
+        self._taken: set[str] = set()
         self._accepting = True
         self.unpullable: list[str] = []  # patterns of images, besides the settings'
         self._lost: set[str] = set()
@@ -153,6 +156,7 @@ class Node:
         if runner is None and self._accepting and pod["spec"].get("nodeName") and not finished(pod):
             runner = PodRunner(self, pod, pod["status"].get("podIP") or self._free_address())
             self._runners[metadata["uid"]] = runner
+            self._taken.add(runner.address)
             task = asyncio.get_running_loop().create_task(self._live(runner, pod))
             self._tasks[metadata["uid"]] = task
             self._write_hosts(runner)
@@ -165,6 +169,7 @@ class Node:
             await runner.run()
         finally:
             self._runners.pop(metadata["uid"], None)
+            self._taken.discard(runner.address)
             self._tasks.pop(metadata["uid"], None)
         if runner.lost:
             return
@@ -220,9 +225,8 @@ class Node:
         self._tasks.pop(folder.name, None)
 
     def _free_address(self) -> str:
-        used = {runner.address for runner in self._runners.values()}
-        number = next(n for n in range(2, 2**16) if f"127.1.{n >> 8}.{n & 255}" not in used)
-        return f"127.1.{number >> 8}.{number & 255}"
+        addresses = (f"127.1.{number >> 8}.{number & 255}" for number in self._numbers)
+        return next(address for address in addresses if address not in self._taken)
 
     def _register(self, shape: NodeShape) -> None:
         key = Key(NODES, "", shape.name)
