@@ -18,7 +18,7 @@ from infra.local.kubernetes.registry import DeleteOptions, Registry, finished
 from infra.local.kubernetes.resources import CLAIMS, CONFIGMAPS, NODES, PODS, SECRETS, SERVICES, VERSION
 from infra.local.kubernetes.runner import PodRunner
 from infra.local.kubernetes.settings import NodeShape, Settings
-from infra.local.kubernetes.store import Change, Key, clone
+from infra.local.kubernetes.store import Change, Key, clone, renewed
 from infra.local.kubernetes.values import now, stamp
 
 Obj = dict[str, Any]
@@ -113,7 +113,7 @@ class Node:
 
     def _give_up(self, pod: Obj) -> None:
         """What the taint manager does to pods on a node that is out of reach; they stay until it is back."""
-        metadata, told = pod["metadata"], clone(pod)
+        metadata, told = pod["metadata"], renewed(pod, status={**pod["status"]})
         message = f"Taint manager: deleting due to NoExecute taint {UNREACHABLE}"
         target = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}
         ready = {"type": "Ready", "status": "False", "reason": "NodeNotReady"}

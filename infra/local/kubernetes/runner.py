@@ -12,7 +12,7 @@ from infra.local.kubernetes.podstatus import SHUTDOWN_MESSAGE, ContainerState, s
 from infra.local.kubernetes.process import HollowProcess, Process, remove_tree
 from infra.local.kubernetes.resources import CONFIGMAPS, PODS, SECRETS
 from infra.local.kubernetes.sandbox import Mount
-from infra.local.kubernetes.store import Key, clone
+from infra.local.kubernetes.store import Key, renewed
 from infra.local.kubernetes.values import now, parse_time
 
 if TYPE_CHECKING:
@@ -269,7 +269,7 @@ class PodRunner:
             return  # removed by force, or out of reach
         why = (self._reason, self._message)
         status = status_of(pod, self._init, self._main, over=over, address=self.address, why=why)
-        self._host.registry.write(PODS, {**clone(pod), "status": status})
+        self._host.registry.write(PODS, renewed(pod, status=status))
 
     def _event(self, reason: str, message: str, container: str = "", *, warning: bool = False) -> None:
         if self.lost:

@@ -11,7 +11,7 @@ from infra.local.kubernetes.podstatus import set_condition
 from infra.local.kubernetes.recorder import Recorder
 from infra.local.kubernetes.registry import Registry, finished
 from infra.local.kubernetes.resources import CLAIMS, NODES, PODS
-from infra.local.kubernetes.store import Change, Key, clone
+from infra.local.kubernetes.store import Change, Key, renewed
 from infra.local.kubernetes.values import quantity
 
 Obj = dict[str, Any]
@@ -126,7 +126,7 @@ class Scheduler:
         return free
 
     def _note(self, key: Key, old: Obj | None, new: Obj | None) -> None:
-        """Keep who waits and the nodes' sums: all pods gone through for each new one takes a thousand a while."""
+        """Keep who waits and the nodes' sums: to go through all pods for each new one takes long."""
         self._waiting.pop(key, None)
         if new and _waits(new):
             self._waiting[key] = new
@@ -146,8 +146,7 @@ class Scheduler:
         asked = requests_of(pod["spec"])
         chosen = max(fitting, key=lambda name: (_room(free[name], asked), name))
         _take(free[chosen], asked)
-        bound = clone(pod)
-        bound["spec"]["nodeName"] = chosen
+        bound = renewed(pod, spec={**pod["spec"], "nodeName": chosen}, status={**pod["status"]})
         set_condition(bound["status"], {"type": "PodScheduled", "status": "True"})
         metadata = pod["metadata"]
         message = f"Successfully assigned {metadata['namespace']}/{metadata['name']} to {chosen}"
@@ -155,7 +154,7 @@ class Scheduler:
         self._registry.write(PODS, bound)
 
     def _refuse(self, pod: Obj, message: str) -> None:
-        told = clone(pod)
+        told = renewed(pod, status={**pod["status"]})
         condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
         set_condition(told["status"], condition)
         if self._registry.write(PODS, told) is told:

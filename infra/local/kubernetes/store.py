@@ -43,7 +43,8 @@ class Expired(Exception):
 
 
 class Store:
-    """All objects in memory, written through. What it hands out is shared: `clone` before changing it."""
+    """All objects in memory, written through. What it hands out, and what it was given, is shared and never
+    changed in place: `renewed` has other parts, `clone` is wholly one's own."""
 
     def __init__(self, path: Path, history: int = 10_000) -> None:
         self._db = sqlite3.connect(path, isolation_level=None)
@@ -103,7 +104,7 @@ class Store:
         """As it was stored, or as it was `last`."""
         with self.transaction() as changes:
             old = self._objects[key]
-            gone = clone(last or old)
+            gone = renewed(last or old)
             self._stamp(gone)
             self._db.execute("DELETE FROM objects WHERE resource=? AND namespace=? AND name=?", _row(key))
             self._take(key)
@@ -188,6 +189,11 @@ class Store:
 
 def _row(key: Key) -> tuple[str, str, str]:
     return key.resource.qualified, key.namespace, key.name
+
+
+def renewed(obj: Obj, metadata: Obj | None = None, **parts: Any) -> Obj:
+    """With other parts; all else is shared. Its metadata is its own, since `put` writes the version there."""
+    return {**obj, **parts, "metadata": {**obj["metadata"], **(metadata or {})}}
 
 
 def clone(obj: Obj) -> Obj:
