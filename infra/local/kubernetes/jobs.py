@@ -72,7 +72,8 @@ class JobController:
             self._recorder.record(job, "SuccessfulDelete", f"Deleted pod: {name}")
         for index in plan.create:
             try:
-                made = self._registry.create(PODS, namespace, pod_of(job, index))
+                # Its fields are those of the template, which were looked at when the Job was written.
+                made = self._registry.create(PODS, namespace, pod_of(job, index), ours=True)
             except ApiError as error:
                 why = f"Error creating: {error.message}"
                 self._recorder.record(job, "FailedCreate", why, warning=True)

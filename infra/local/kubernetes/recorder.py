@@ -47,7 +47,7 @@ class Recorder:
         kind = "Warning" if warning else "Normal"
         made = {**_about(obj, field), "type": kind, "reason": reason, "message": message, **reporter}
         try:
-            name = self._registry.create(EVENTS, namespace, made)["metadata"]["name"]
+            name = self._registry.create(EVENTS, namespace, made, ours=True)["metadata"]["name"]
         except ApiError as error:
             if error.code != 404:  # the namespace may be gone already, and its events with it
                 raise

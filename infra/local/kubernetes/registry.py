@@ -60,10 +60,14 @@ class Registry:
             raise errors.not_found(resource, name)
         return found
 
-    def create(self, resource: Resource, namespace: str, obj: Obj, *, dry_run: bool = False) -> Obj:
-        """The object is the store's from now on, with what is filled in."""
+    def create(
+        self, resource: Resource, namespace: str, obj: Obj, *, dry_run: bool = False, ours: bool = False
+    ) -> Obj:
+        """The object is the store's from now on, with what is filled in. `ours`: its fields are right."""
         metadata = self._identify(resource, namespace, obj)
-        self._check(resource, obj)
+        if not ours:
+            check_fields(resource, obj)
+        self._obey(resource, obj)
         if resource.namespaced:
             self._check_namespace(resource, namespace, metadata["name"])
         key = key_of(resource, namespace, metadata["name"])
@@ -97,7 +101,8 @@ class Registry:
             check_fields(resource, new)
         else:
             new = self._merged(resource, obj, old)
-            self._check(resource, new, old)
+            check_fields(resource, new)
+            self._obey(resource, new, old)
         return new if dry_run else self.write(resource, new)
 
     def write(self, resource: Resource, obj: Obj) -> Obj:
@@ -165,8 +170,7 @@ class Registry:
         obj.setdefault("kind", resource.kind)
         return metadata
 
-    def _check(self, resource: Resource, obj: Obj, old: Obj | None = None) -> None:
-        check_fields(resource, obj)
+    def _obey(self, resource: Resource, obj: Obj, old: Obj | None = None) -> None:
         self.admission.default(resource, obj)
         validate(resource, obj, old)
 
