@@ -203,7 +203,7 @@ class Api:
             metadata = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
             include = request.query.get("includeObject", "")
             return web.json_response(table(target.resource, [obj], metadata, include), status=status)
-        return web.json_response(obj, status=status)
+        return web.json_response(text=self._store.text(obj), status=status)
 
 
 def _list_of(resource: Resource, items: list[Obj], metadata: Obj) -> Obj:

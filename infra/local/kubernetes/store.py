@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from bisect import bisect_right, insort
-from collections import defaultdict, deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from infra.local.kubernetes.resources import BY_NAME, Resource
 
 Obj = dict[str, Any]
+TEXTS = 1024  # of the latest versions: who is told of them is told soon
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS objects (resource TEXT, namespace TEXT, name TEXT, body TEXT,
     PRIMARY KEY (resource, namespace, name)) WITHOUT ROWID;
@@ -59,6 +60,7 @@ class Store:
         self._owned: dict[str, set[Key]] = defaultdict(set)
         self._listeners: list[Callable[[Change], None]] = []
         self._open: list[Change] | None = None
+        self._texts: OrderedDict[int, tuple[Obj, str]] = OrderedDict()
         for resource, namespace, name, body in self._db.execute("SELECT * FROM objects"):
             self._place(Key(BY_NAME[resource], namespace, name), json.loads(body))
 
@@ -81,6 +83,11 @@ class Store:
                 break
             yield self._objects[key]
 
+    def text(self, obj: Obj) -> str:
+        """As JSON. What was written of late is not put together anew for each who watches."""
+        known = self._texts.get(id(obj))
+        return known[1] if known else json.dumps(obj)
+
     def owned(self, uid: str) -> list[tuple[Key, Obj]]:
         return [(key, self._objects[key]) for key in sorted(self._owned.get(uid, ()), key=_row)]
 
@@ -93,9 +100,11 @@ class Store:
                 return old
         with self.transaction() as changes:
             self._stamp(obj)
-            self._db.execute(
-                "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?)", (*_row(key), json.dumps(obj))
-            )
+            text = json.dumps(obj)
+            self._db.execute("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?)", (*_row(key), text))
+            self._texts[id(obj)] = (obj, text)  # keeps the object, and so its id
+            if len(self._texts) > TEXTS:
+                self._texts.popitem(last=False)
             self._place(key, obj)
             changes.append(Change(self.version, "MODIFIED" if old else "ADDED", key, obj, old))
         return obj

@@ -18,6 +18,7 @@ from infra.local.kubernetes.tables import table
 Obj = dict[str, Any]
 BOOKMARK_EVERY = 60.0
 DEFAULT_TIMEOUT = 1800.0
+TOGETHER = 100  # changes in one write at most: a slow watcher must not fill the memory
 CLOSING: web.AppKey[asyncio.Event] = web.AppKey("closing", asyncio.Event)
 
 
@@ -72,9 +73,10 @@ class Watch:
             except Expired as error:
                 return await self._write("ERROR", ApiError(410, str(error), "Expired").status())
             version = max(version, self._store.version)
-            for change in changes:
-                if self._concerns(change):
-                    await self._tell(change)
+            ours = list(filter(self._concerns, changes))
+            for start in range(0, len(ours), TOGETHER):
+                if told := b"".join(map(self._line_of, ours[start : start + TOGETHER])):
+                    await self._response.write(told)
             try:
                 async with asyncio.timeout_at(min(until, now() + BOOKMARK_EVERY)):
                     await self._news.wait()
@@ -106,26 +108,27 @@ class Watch:
     async def _send_existing(self, version: int) -> None:
         for obj in list(self._store.each(self._resource, self._namespace)):
             if self._test(obj):
-                await self._send("ADDED", obj)
+                await self._response.write(self._line("ADDED", obj))
         if self._initial:
             await self._bookmark(version, {"annotations": {"k8s.io/initial-events-end": "true"}})
 
-    async def _tell(self, change: Change) -> None:
+    def _line_of(self, change: Change) -> bytes:
         """An object that enters or leaves the selector is added or deleted, for this watcher."""
         after = change.type != "DELETED" and self._test(change.obj)
         before = change.old if change.old is not None and self._test(change.old) else None
         if after:
-            await self._send("MODIFIED" if before else "ADDED", change.obj)
-        elif before:
+            return self._line("MODIFIED" if before else "ADDED", change.obj)
+        if before:
             version = change.obj["metadata"]["resourceVersion"]
             metadata = {**before["metadata"], "resourceVersion": version}
-            await self._send("DELETED", {**before, "metadata": metadata})
+            return self._line("DELETED", {**before, "metadata": metadata})
+        return b""
 
-    async def _send(self, kind: str, obj: Obj) -> None:
+    def _line(self, kind: str, obj: Obj) -> bytes:
         if wants_table(self._request):
             metadata = {"resourceVersion": obj["metadata"]["resourceVersion"]}
             obj = table(self._resource, [obj], metadata, self._request.query.get("includeObject", ""))
-        await self._write(kind, obj)
+        return f'{{"type": "{kind}", "object": {self._store.text(obj)}}}\n'.encode()
 
     async def _bookmark(self, version: int, more: Obj) -> None:
         if self._bookmarks:
