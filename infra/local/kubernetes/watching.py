@@ -18,6 +18,7 @@ from infra.local.kubernetes.tables import table
 Obj = dict[str, Any]
 BOOKMARK_EVERY = 60.0
 DEFAULT_TIMEOUT = 1800.0
+REST = 0.01  # between two writes: in a rush of changes more come together
 TOGETHER = 100  # changes in one write at most: a slow watcher must not fill the memory
 CLOSING: web.AppKey[asyncio.Event] = web.AppKey("closing", asyncio.Event)
 
@@ -77,6 +78,7 @@ class Watch:
             for start in range(0, len(ours), TOGETHER):
                 if told := b"".join(map(self._line_of, ours[start : start + TOGETHER])):
                     await self._response.write(told)
+            rested = now() + REST
             try:
                 async with asyncio.timeout_at(min(until, now() + BOOKMARK_EVERY)):
                     await self._news.wait()
@@ -84,6 +86,7 @@ class Watch:
                 # What came in the same moment is not told yet: a bookmark must not lie behind it.
                 if not self._news.is_set():
                     await self._bookmark(self._store.version, {})
+            await asyncio.sleep(max(0.0, rested - now()))
             self._news.clear()
         return None
 
