@@ -101,7 +101,7 @@ class Store:
         with self.transaction() as changes:
             self._stamp(obj)
             text = json.dumps(obj)
-            self._db.execute("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?)", (*_row(key), text))
+            self._write("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?)", (*_row(key), text))
             self._texts[id(obj)] = (obj, text)  # keeps the object, and so its id
             if len(self._texts) > TEXTS:
                 self._texts.popitem(last=False)
@@ -115,7 +115,7 @@ class Store:
             old = self._objects[key]
             gone = renewed(last or old)
             self._stamp(gone)
-            self._db.execute("DELETE FROM objects WHERE resource=? AND namespace=? AND name=?", _row(key))
+            self._write("DELETE FROM objects WHERE resource=? AND namespace=? AND name=?", _row(key))
             self._take(key)
             changes.append(Change(self.version, "DELETED", key, gone, old))
         return gone
@@ -127,13 +127,14 @@ class Store:
             yield self._open
             return
         self._open, before = [], self.version
-        self._db.execute("BEGIN IMMEDIATE")
         try:
             yield self._open
-            self._db.execute("UPDATE version SET value=?", (self.version,))
-            self._db.execute("COMMIT")
+            if self._open:
+                self._db.execute("UPDATE version SET value=?", (self.version,))
+                self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
             self.version = before
             for change in reversed(self._open):
                 self._take(change.key)
@@ -164,6 +165,12 @@ class Store:
                 break
             found.append(change)
         return found[::-1]
+
+    def _write(self, statement: str, row: tuple[str, ...]) -> None:
+        """The first write begins the transaction: most that controllers look at needs none."""
+        if not self._db.in_transaction:
+            self._db.execute("BEGIN IMMEDIATE")
+        self._db.execute(statement, row)
 
     def _stamp(self, obj: Obj) -> None:
         self.version += 1
