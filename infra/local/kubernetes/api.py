@@ -81,6 +81,8 @@ class Api:
             log.exception("%s %s", request.method, request.path_qs)
             refusal = ApiError(500, "Internal error occurred: see the log")
             return web.json_response(refusal.status(), status=500)
+        finally:
+            self._store.settle()
 
     def _user(self, request: web.Request) -> User:
         tls = request.get_extra_info("ssl_object")

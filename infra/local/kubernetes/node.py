@@ -198,6 +198,7 @@ class Node:
         if runner is not None:
             runner.stop(0)
         else:
+            self.registry.store.settle()
             remove_tree(self.settings.state / "pods" / pod["metadata"]["uid"])
 
     def _drop_later(self, logs: Path) -> None:

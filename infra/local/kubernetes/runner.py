@@ -55,6 +55,7 @@ class PodRunner:
     def stop(self, grace: float, reason: str = "", message: str = "") -> None:
         if self._stopping is not None and grace >= self._stopping:
             return
+        self._host.registry.store.settle()
         if self._stopping is None:
             if self._live or reason != "NodeShutdown":
                 self._reason, self._message = reason, message
@@ -222,6 +223,7 @@ class PodRunner:
         settings = self._host.settings
         if settings.hollow is not None:
             return {}
+        self._host.registry.store.settle()
         if not settings.sandbox and container.get("volumeMounts"):
             message = (
                 "this machine allows no private file tree: mount paths in the command, arguments, "
@@ -280,4 +282,5 @@ class PodRunner:
         self._host.recorder.record(self.pod, reason, message, warning=warning, **where)
 
     def remove(self) -> None:
+        self._host.registry.store.settle()
         remove_tree(self.folder)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from infra.local.kubernetes.resources import BY_NAME, Resource
 
 Obj = dict[str, Any]
+Later = Callable[[Callable[[], None]], object]  # calls it soon
 TEXTS = 1024  # of the latest versions: who is told of them is told soon
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS objects (resource TEXT, namespace TEXT, name TEXT, body TEXT,
@@ -44,10 +45,12 @@ class Expired(Exception):
 
 
 class Store:
-    """All objects in memory, written through. What it hands out, and what it was given, is shared and never
-    changed in place: `renewed` has other parts, `clone` is wholly one's own."""
+    """All objects in memory, and on the disk at once; with `later`, once that calls back or somebody settles.
+    What it hands out, and what it was given, is shared and never changed in place: `renewed` has other parts,
+    `clone` is wholly one's own."""
 
-    def __init__(self, path: Path, history: int = 10_000) -> None:
+    def __init__(self, path: Path, history: int = 10_000, later: Later | None = None) -> None:
+        self._later = later
         self._db = sqlite3.connect(path, isolation_level=None)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
@@ -60,12 +63,25 @@ class Store:
         self._owned: dict[str, set[Key]] = defaultdict(set)
         self._listeners: list[Callable[[Change], None]] = []
         self._open: list[Change] | None = None
+        self._marked = False
         self._texts: OrderedDict[int, tuple[Obj, str]] = OrderedDict()
         for resource, namespace, name, body in self._db.execute("SELECT * FROM objects"):
             self._place(Key(BY_NAME[resource], namespace, name), json.loads(body))
 
     def close(self) -> None:
+        self.settle()
         self._db.close()
+
+    def settle(self) -> None:
+        """Before anybody outside learns of what was written, and before a process or a file does.
+        What cannot be written ends the cluster: it comes back with what it has told of."""
+        if self._open is not None or not self._db.in_transaction:
+            return
+        try:
+            self._db.execute("UPDATE version SET value=?", (self.version,))
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise SystemExit(f"error: the database cannot be written: {error}") from error
 
     def subscribe(self, listener: Callable[[Change], None]) -> Callable[[], None]:
         self._listeners.append(listener)
@@ -129,12 +145,8 @@ class Store:
         self._open, before = [], self.version
         try:
             yield self._open
-            if self._open:
-                self._db.execute("UPDATE version SET value=?", (self.version,))
-                self._db.execute("COMMIT")
         except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
+            self._unmark("ROLLBACK TO mark")
             self.version = before
             for change in reversed(self._open):
                 self._take(change.key)
@@ -143,6 +155,9 @@ class Store:
             self._open = None
             raise
         changes, self._open = self._open, None
+        self._unmark()
+        if self._later is None:
+            self.settle()
         for change in changes:
             if len(self._history) == self._history.maxlen:
                 self._floor = self._history[0].version
@@ -170,7 +185,18 @@ class Store:
         """The first write begins the transaction: most that controllers look at needs none."""
         if not self._db.in_transaction:
             self._db.execute("BEGIN IMMEDIATE")
+            if self._later:
+                self._later(self.settle)
+        if not self._marked:
+            self._db.execute("SAVEPOINT mark")
+            self._marked = True
         self._db.execute(statement, row)
+
+    def _unmark(self, first: str = "") -> None:
+        if self._marked:
+            self._marked = False
+            for statement in filter(None, (first, "RELEASE mark")):
+                self._db.execute(statement)
 
     def _stamp(self, obj: Obj) -> None:
         self.version += 1

@@ -77,7 +77,7 @@ class Watch:
             ours = list(filter(self._concerns, changes))
             for start in range(0, len(ours), TOGETHER):
                 if told := b"".join(map(self._line_of, ours[start : start + TOGETHER])):
-                    await self._response.write(told)
+                    await self._tell(told)
             rested = now() + REST
             try:
                 async with asyncio.timeout_at(min(until, now() + BOOKMARK_EVERY)):
@@ -111,7 +111,7 @@ class Watch:
     async def _send_existing(self, version: int) -> None:
         for obj in list(self._store.each(self._resource, self._namespace)):
             if self._test(obj):
-                await self._response.write(self._line("ADDED", obj))
+                await self._tell(self._line("ADDED", obj))
         if self._initial:
             await self._bookmark(version, {"annotations": {"k8s.io/initial-events-end": "true"}})
 
@@ -140,7 +140,11 @@ class Watch:
             await self._write("BOOKMARK", {**about, "metadata": metadata})
 
     async def _write(self, kind: str, obj: Obj) -> None:
-        await self._response.write(json.dumps({"type": kind, "object": obj}).encode() + b"\n")
+        await self._tell(json.dumps({"type": kind, "object": obj}).encode() + b"\n")
+
+    async def _tell(self, lines: bytes) -> None:
+        self._store.settle()
+        await self._response.write(lines)
 
 
 OPEN_WATCHES: web.AppKey[set[Watch]] = web.AppKey("open_watches", set[Watch])
