@@ -63,7 +63,7 @@ class Store:
         self._owned: dict[str, set[Key]] = defaultdict(set)
         self._listeners: list[Callable[[Change], None]] = []
         self._open: list[Change] | None = None
-        self._marked = False
+        self._begun = self._marked = False
         self._texts: OrderedDict[int, tuple[Obj, str]] = OrderedDict()
         for resource, namespace, name, body in self._db.execute("SELECT * FROM objects"):
             self._place(Key(BY_NAME[resource], namespace, name), json.loads(body))
@@ -73,15 +73,10 @@ class Store:
         self._db.close()
 
     def settle(self) -> None:
-        """Before anybody outside learns of what was written, and before a process or a file does.
-        What cannot be written ends the cluster: it comes back with what it has told of."""
-        if self._open is not None or not self._db.in_transaction:
-            return
-        try:
-            self._db.execute("UPDATE version SET value=?", (self.version,))
-            self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise SystemExit(f"error: the database cannot be written: {error}") from error
+        """Before anybody outside learns of what was written, and before a process or a file does."""
+        if self._open is None and self._begun:
+            self._begun = False
+            self._must(f"UPDATE version SET value={self.version}", "COMMIT")
 
     def subscribe(self, listener: Callable[[Change], None]) -> Callable[[], None]:
         self._listeners.append(listener)
@@ -183,8 +178,9 @@ class Store:
 
     def _write(self, statement: str, row: tuple[str, ...]) -> None:
         """The first write begins the transaction: most that controllers look at needs none."""
-        if not self._db.in_transaction:
+        if not self._begun:
             self._db.execute("BEGIN IMMEDIATE")
+            self._begun = True
             if self._later:
                 self._later(self.settle)
         if not self._marked:
@@ -192,11 +188,18 @@ class Store:
             self._marked = True
         self._db.execute(statement, row)
 
-    def _unmark(self, first: str = "") -> None:
+    def _unmark(self, *before: str) -> None:
         if self._marked:
             self._marked = False
-            for statement in filter(None, (first, "RELEASE mark")):
+            self._must(*before, "RELEASE mark")
+
+    def _must(self, *statements: str) -> None:
+        """If they fail, others may be lost too: the cluster ends, and comes back with what it has told."""
+        try:
+            for statement in statements:
                 self._db.execute(statement)
+        except sqlite3.Error as error:
+            raise SystemExit(f"error: the database cannot be written: {error}") from error
 
     def _stamp(self, obj: Obj) -> None:
         self.version += 1

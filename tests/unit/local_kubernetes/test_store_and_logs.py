@@ -94,6 +94,14 @@ def test_a_transaction_that_fails_takes_back_nothing_that_was_written_before_it(
     assert on_disk(tmp_path) == ["a"]
 
 
+def test_a_database_that_cannot_be_written_ends_the_cluster(tmp_path: Path) -> None:
+    store = Store(tmp_path / "db", later=lambda _: None)
+    sqlite3.connect(tmp_path / "db").execute("DROP TABLE version")
+    store.put(key("a"), thing("a"))
+    with pytest.raises(SystemExit, match="cannot be written"):
+        store.settle()
+
+
 def test_the_text_of_an_object_is_that_of_its_latest_version(store: Store) -> None:
     one = store.put(key("a"), thing("a"))
     before = store.text(one)
