@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -43,6 +44,7 @@ from infra.local.kubernetes.watching import CLOSING, OPEN_WATCHES
 HOST = "127.0.0.1"
 LOCK_PATIENCE = 3.0  # a shim that asks whether its cluster lives holds the lock for an instant
 EVENTS_SWEEP = 60.0
+TOGETHER = 0.01  # seconds whose writes are one transaction of the database, unless somebody asks before
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -130,7 +132,8 @@ async def serve(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     pki = Pki(settings.state / "pki")
-    store = Store(settings.state / "kubernetes.db")
+    later = partial(asyncio.get_running_loop().call_later, TOGETHER)
+    store = Store(settings.state / "kubernetes.db", later=later)
     registry = Registry(store, Admission(store, settings.volumes))
     node = Node(registry, settings)
     application = Api(registry, node, pki).application()

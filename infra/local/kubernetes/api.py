@@ -81,6 +81,8 @@ class Api:
             log.exception("%s %s", request.method, request.path_qs)
             refusal = ApiError(500, "Internal error occurred: see the log")
             return web.json_response(refusal.status(), status=500)
+        finally:
+            self._store.settle()
 
     def _user(self, request: web.Request) -> User:
         tls = request.get_extra_info("ssl_object")
@@ -203,7 +205,7 @@ class Api:
             metadata = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
             include = request.query.get("includeObject", "")
             return web.json_response(table(target.resource, [obj], metadata, include), status=status)
-        return web.json_response(obj, status=status)
+        return web.json_response(text=self._store.text(obj), status=status)
 
 
 def _list_of(resource: Resource, items: list[Obj], metadata: Obj) -> Obj:

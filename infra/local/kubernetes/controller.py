@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 K = TypeVar("K", bound=Hashable)
 log = logging.getLogger(__name__)
 FIRST_RETRY, LONGEST_RETRY = 0.1, 30.0
+TURN = 0.005  # seconds until requests are let in: with one key a turn they leave the controllers far behind
 
 
 class Controller(Generic[K]):
@@ -49,13 +50,17 @@ class Controller(Generic[K]):
         self.enqueue(key)
 
     async def _run(self) -> None:
+        now = asyncio.get_running_loop().time
         while True:
             await self._ready.wait()
+            until = now() + TURN
             while self._queue:
                 key = next(iter(self._queue))
                 del self._queue[key]
                 self._once(key)
-                await asyncio.sleep(0)  # let requests in between
+                if now() > until:
+                    await asyncio.sleep(0)  # let requests in between
+                    until = now() + TURN
             self._ready.clear()
 
     def _once(self, key: K) -> None:

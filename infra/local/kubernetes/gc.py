@@ -7,7 +7,7 @@ from typing import Any
 from infra.local.kubernetes.controller import Controller
 from infra.local.kubernetes.registry import BACKGROUND, FOREGROUND, Registry, key_of
 from infra.local.kubernetes.resources import ALL, BY_KIND, NAMESPACES
-from infra.local.kubernetes.store import Change, Key, clone
+from infra.local.kubernetes.store import Change, Key, renewed
 
 Obj = dict[str, Any]
 
@@ -67,9 +67,9 @@ class GarbageCollector:
             if not any(self._exists(obj, r) for r in owners):
                 self._delete(key, obj)
         if owner is not None and not self._store.owned(uid):
-            free = clone(owner)
-            free["metadata"]["finalizers"].remove(FOREGROUND)
-            self._registry.write(BY_KIND[owner["apiVersion"], owner["kind"]], free)
+            left = [name for name in owner["metadata"]["finalizers"] if name != FOREGROUND]
+            resource = BY_KIND[owner["apiVersion"], owner["kind"]]
+            self._registry.write(resource, renewed(owner, {"finalizers": left}))
 
     def _delete(self, key: Key, obj: Obj) -> None:
         if not obj["metadata"].get("deletionTimestamp"):

@@ -10,7 +10,7 @@ from infra.local.kubernetes.jobdecide import INDEX, Plan, decide
 from infra.local.kubernetes.recorder import Recorder
 from infra.local.kubernetes.registry import TRACKING, DeleteOptions, Registry, key_of
 from infra.local.kubernetes.resources import JOBS, PODS
-from infra.local.kubernetes.store import Change, clone
+from infra.local.kubernetes.store import Change, clone, renewed
 from infra.local.kubernetes.values import now, random_suffix
 
 Obj = dict[str, Any]
@@ -64,9 +64,7 @@ class JobController:
         namespace = job["metadata"]["namespace"]
         with self._store.transaction():
             self._release([by_name[name] for name in plan.release])
-            changed = clone(job)
-            changed["status"] = plan.status
-            self._registry.write(JOBS, changed)
+            self._registry.write(JOBS, renewed(job, status=plan.status))
         for reason, message, warning in plan.events:
             self._recorder.record(job, reason, message, warning=warning)
         for name in plan.delete:
@@ -74,7 +72,8 @@ class JobController:
             self._recorder.record(job, "SuccessfulDelete", f"Deleted pod: {name}")
         for index in plan.create:
             try:
-                made = self._registry.create(PODS, namespace, pod_of(job, index))
+                # Its fields are those of the template, which were looked at when the Job was written.
+                made = self._registry.create(PODS, namespace, pod_of(job, index), ours=True)
             except ApiError as error:
                 why = f"Error creating: {error.message}"
                 self._recorder.record(job, "FailedCreate", why, warning=True)
@@ -85,10 +84,10 @@ class JobController:
 
     def _release(self, pods: list[Obj]) -> None:
         for pod in pods:
-            if TRACKING in pod["metadata"].get("finalizers", []):
-                free = clone(pod)
-                free["metadata"]["finalizers"].remove(TRACKING)
-                self._registry.write(PODS, free)
+            finalizers = pod["metadata"].get("finalizers", [])
+            if TRACKING in finalizers:
+                left = [name for name in finalizers if name != TRACKING]
+                self._registry.write(PODS, renewed(pod, {"finalizers": left}))
 
 
 def pod_of(job: Obj, index: int | None) -> Obj:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fnmatch
 import platform
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from infra.local.kubernetes.registry import DeleteOptions, Registry, finished
 from infra.local.kubernetes.resources import CLAIMS, CONFIGMAPS, NODES, PODS, SECRETS, SERVICES, VERSION
 from infra.local.kubernetes.runner import PodRunner
 from infra.local.kubernetes.settings import NodeShape, Settings
-from infra.local.kubernetes.store import Change, Key, clone
+from infra.local.kubernetes.store import Change, Key, clone, renewed
 from infra.local.kubernetes.values import now, stamp
 
 Obj = dict[str, Any]
@@ -38,6 +39,8 @@ class Node:
         self.settings = settings
         self._runners: dict[str, PodRunner] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._numbers = cycle(range(2, 2**16))  # of addresses
+        self._taken: set[str] = set()
         self._accepting = True
         self.unpullable: list[str] = []  # patterns of images, besides the settings'
         self._lost: set[str] = set()
@@ -110,7 +113,7 @@ class Node:
 
     def _give_up(self, pod: Obj) -> None:
         """What the taint manager does to pods on a node that is out of reach; they stay until it is back."""
-        metadata, told = pod["metadata"], clone(pod)
+        metadata, told = pod["metadata"], renewed(pod, status={**pod["status"]})
         message = f"Taint manager: deleting due to NoExecute taint {UNREACHABLE}"
         target = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}
         ready = {"type": "Ready", "status": "False", "reason": "NodeNotReady"}
@@ -153,6 +156,7 @@ class Node:
         if runner is None and self._accepting and pod["spec"].get("nodeName") and not finished(pod):
             runner = PodRunner(self, pod, pod["status"].get("podIP") or self._free_address())
             self._runners[metadata["uid"]] = runner
+            self._taken.add(runner.address)
             task = asyncio.get_running_loop().create_task(self._live(runner, pod))
             self._tasks[metadata["uid"]] = task
             self._write_hosts(runner)
@@ -165,6 +169,7 @@ class Node:
             await runner.run()
         finally:
             self._runners.pop(metadata["uid"], None)
+            self._taken.discard(runner.address)
             self._tasks.pop(metadata["uid"], None)
         if runner.lost:
             return
@@ -193,6 +198,7 @@ class Node:
         if runner is not None:
             runner.stop(0)
         else:
+            self.registry.store.settle()
             remove_tree(self.settings.state / "pods" / pod["metadata"]["uid"])
 
     def _drop_later(self, logs: Path) -> None:
@@ -220,9 +226,8 @@ class Node:
         self._tasks.pop(folder.name, None)
 
     def _free_address(self) -> str:
-        used = {runner.address for runner in self._runners.values()}
-        number = next(n for n in range(2, 2**16) if f"127.1.{n >> 8}.{n & 255}" not in used)
-        return f"127.1.{number >> 8}.{number & 255}"
+        addresses = (f"127.1.{number >> 8}.{number & 255}" for number in self._numbers)
+        return next(address for address in addresses if address not in self._taken)
 
     def _register(self, shape: NodeShape) -> None:
         key = Key(NODES, "", shape.name)

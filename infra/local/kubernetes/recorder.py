@@ -10,7 +10,7 @@ from typing import Any
 from infra.local.kubernetes.errors import ApiError
 from infra.local.kubernetes.registry import Registry
 from infra.local.kubernetes.resources import EVENTS
-from infra.local.kubernetes.store import Key, clone
+from infra.local.kubernetes.store import Key, renewed
 from infra.local.kubernetes.values import now, stamp
 
 Obj = dict[str, Any]
@@ -38,7 +38,7 @@ class Recorder:
         key = self._recent.get(same)
         event = self._registry.store.get(key) if key else None
         if key and event:
-            again = {**clone(event), "count": event["count"] + 1, "lastTimestamp": stamp(now())}
+            again = renewed(event, count=event["count"] + 1, lastTimestamp=stamp(now()))
             self._registry.store.put(key, again)
             return
         namespace = obj["metadata"].get("namespace", "default")
@@ -47,7 +47,7 @@ class Recorder:
         kind = "Warning" if warning else "Normal"
         made = {**_about(obj, field), "type": kind, "reason": reason, "message": message, **reporter}
         try:
-            name = self._registry.create(EVENTS, namespace, made)["metadata"]["name"]
+            name = self._registry.create(EVENTS, namespace, made, ours=True)["metadata"]["name"]
         except ApiError as error:
             if error.code != 404:  # the namespace may be gone already, and its events with it
                 raise

@@ -12,7 +12,7 @@ from infra.local.kubernetes.admission import Admission
 from infra.local.kubernetes.errors import ApiError
 from infra.local.kubernetes.fields import check_fields
 from infra.local.kubernetes.resources import EVENTS, JOBS, NAMESPACES, PODS, Resource
-from infra.local.kubernetes.store import Key, Store, clone
+from infra.local.kubernetes.store import Key, Store, clone, renewed
 from infra.local.kubernetes.validation import validate
 from infra.local.kubernetes.values import now, random_suffix, stamp
 
@@ -60,10 +60,14 @@ class Registry:
             raise errors.not_found(resource, name)
         return found
 
-    def create(self, resource: Resource, namespace: str, obj: Obj, *, dry_run: bool = False) -> Obj:
-        obj = clone(obj)
+    def create(
+        self, resource: Resource, namespace: str, obj: Obj, *, dry_run: bool = False, ours: bool = False
+    ) -> Obj:
+        """The object is the store's from now on, with what is filled in. `ours`: its fields are right."""
         metadata = self._identify(resource, namespace, obj)
-        self._check(resource, obj)
+        if not ours:
+            check_fields(resource, obj)
+        self._obey(resource, obj)
         if resource.namespaced:
             self._check_namespace(resource, namespace, metadata["name"])
         key = key_of(resource, namespace, metadata["name"])
@@ -92,13 +96,13 @@ class Registry:
         if metadata.get("name", name) != name:
             words = f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
             raise ApiError(400, words)
-        new = clone(old)
         if subresource == "status":
-            new["status"] = obj.get("status", {})
+            new = renewed(old, status=obj.get("status", {}))
             check_fields(resource, new)
         else:
             new = self._merged(resource, obj, old)
-            self._check(resource, new, old)
+            check_fields(resource, new)
+            self._obey(resource, new, old)
         return new if dry_run else self.write(resource, new)
 
     def write(self, resource: Resource, obj: Obj) -> Obj:
@@ -121,7 +125,7 @@ class Registry:
     ) -> Obj:
         old = self.get(resource, namespace, name)
         _check_preconditions(resource, old, options.preconditions or {})
-        new = clone(old)
+        new = renewed(old)
         metadata = new["metadata"]
         seconds = self._grace(resource, old, options.grace)
         if not metadata.get("deletionTimestamp") or seconds < metadata.get("deletionGracePeriodSeconds", 0):
@@ -133,7 +137,7 @@ class Registry:
         if propagation == "Foreground" and self.store.owned(metadata["uid"]):
             metadata["finalizers"] = sorted({*metadata.get("finalizers", []), FOREGROUND})
         elif FOREGROUND in metadata.get("finalizers", []) and propagation is not None:
-            metadata["finalizers"].remove(FOREGROUND)
+            metadata["finalizers"] = [name for name in metadata["finalizers"] if name != FOREGROUND]
         if resource == NAMESPACES:
             new["status"] = {"phase": "Terminating"}
         if options.dry_run:
@@ -166,8 +170,7 @@ class Registry:
         obj.setdefault("kind", resource.kind)
         return metadata
 
-    def _check(self, resource: Resource, obj: Obj, old: Obj | None = None) -> None:
-        check_fields(resource, obj)
+    def _obey(self, resource: Resource, obj: Obj, old: Obj | None = None) -> None:
         self.admission.default(resource, obj)
         validate(resource, obj, old)
 
@@ -196,8 +199,7 @@ class Registry:
 
     def _let_go(self, uid: str) -> None:
         for key, obj in self.store.owned(uid):
-            free = clone(obj)
-            metadata = free["metadata"]
-            metadata["ownerReferences"] = [r for r in metadata["ownerReferences"] if r["uid"] != uid]
-            metadata["finalizers"] = [f for f in metadata.get("finalizers", []) if f != TRACKING]
-            self.write(key.resource, free)
+            metadata = obj["metadata"]
+            others = [r for r in metadata["ownerReferences"] if r["uid"] != uid]
+            left = [f for f in metadata.get("finalizers", []) if f != TRACKING]
+            self.write(key.resource, renewed(obj, {"ownerReferences": others, "finalizers": left}))

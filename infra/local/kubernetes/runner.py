@@ -12,7 +12,7 @@ from infra.local.kubernetes.podstatus import SHUTDOWN_MESSAGE, ContainerState, s
 from infra.local.kubernetes.process import HollowProcess, Process, remove_tree
 from infra.local.kubernetes.resources import CONFIGMAPS, PODS, SECRETS
 from infra.local.kubernetes.sandbox import Mount
-from infra.local.kubernetes.store import Key, clone
+from infra.local.kubernetes.store import Key, renewed
 from infra.local.kubernetes.values import now, parse_time
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class PodRunner:
     def stop(self, grace: float, reason: str = "", message: str = "") -> None:
         if self._stopping is not None and grace >= self._stopping:
             return
+        self._host.registry.store.settle()
         if self._stopping is None:
             if self._live or reason != "NodeShutdown":
                 self._reason, self._message = reason, message
@@ -222,6 +223,7 @@ class PodRunner:
         settings = self._host.settings
         if settings.hollow is not None:
             return {}
+        self._host.registry.store.settle()
         if not settings.sandbox and container.get("volumeMounts"):
             message = (
                 "this machine allows no private file tree: mount paths in the command, arguments, "
@@ -269,7 +271,7 @@ class PodRunner:
             return  # removed by force, or out of reach
         why = (self._reason, self._message)
         status = status_of(pod, self._init, self._main, over=over, address=self.address, why=why)
-        self._host.registry.write(PODS, {**clone(pod), "status": status})
+        self._host.registry.write(PODS, renewed(pod, status=status))
 
     def _event(self, reason: str, message: str, container: str = "", *, warning: bool = False) -> None:
         if self.lost:
@@ -280,4 +282,5 @@ class PodRunner:
         self._host.recorder.record(self.pod, reason, message, warning=warning, **where)
 
     def remove(self) -> None:
+        self._host.registry.store.settle()
         remove_tree(self.folder)

@@ -11,7 +11,7 @@ from infra.local.kubernetes.podstatus import set_condition
 from infra.local.kubernetes.recorder import Recorder
 from infra.local.kubernetes.registry import Registry, finished
 from infra.local.kubernetes.resources import CLAIMS, NODES, PODS
-from infra.local.kubernetes.store import Change, Key, clone
+from infra.local.kubernetes.store import Change, Key, renewed
 from infra.local.kubernetes.values import quantity
 
 Obj = dict[str, Any]
@@ -79,12 +79,14 @@ class Scheduler:
         self._store = registry.store
         self._recorder = Recorder(registry, "default-scheduler")
         self._used: defaultdict[str, Amounts] = defaultdict(dict)  # node → what its pods ask together
+        self._waiting: dict[Key, Obj] = {}
         self.controller: Controller[str] = Controller("scheduler", self._pass)
 
     def start(self) -> None:
         self._store.subscribe(self._on_change)
         for pod in self._store.each(PODS):
-            self._count(None, pod)
+            metadata = pod["metadata"]
+            self._note(Key(PODS, metadata["namespace"], metadata["name"]), None, pod)
         self.controller.start()
         self.controller.enqueue("all")
 
@@ -93,15 +95,14 @@ class Scheduler:
         if resource in (NODES, CLAIMS):
             self.controller.enqueue("all")
         elif resource == PODS:
-            self._count(change.old, None if change.type == "DELETED" else change.obj)
+            self._note(change.key, change.old, None if change.type == "DELETED" else change.obj)
             waits = change.type == "ADDED" and not change.obj["spec"].get("nodeName")
             ended = finished(change.obj) and not (change.old and finished(change.old))
             if waits or ended or change.type == "DELETED":
                 self.controller.enqueue("all")
 
     def _pass(self, _: str) -> float | None:
-        pods = list(self._store.each(PODS))
-        waiting = sorted(filter(_waits, pods), key=_rank)
+        waiting = sorted(self._waiting.values(), key=_rank)
         if not waiting:
             return None
         nodes = list(self._store.each(NODES))
@@ -124,8 +125,11 @@ class Scheduler:
             _take(free[name], self._used[name])
         return free
 
-    def _count(self, old: Obj | None, new: Obj | None) -> None:
-        """Keep the nodes' sums: to add all pods up for each one that is new takes a thousand a while."""
+    def _note(self, key: Key, old: Obj | None, new: Obj | None) -> None:
+        """Keep who waits and the nodes' sums: to go through all pods for each new one takes long."""
+        self._waiting.pop(key, None)
+        if new and _waits(new):
+            self._waiting[key] = new
         if old and new and _node_of(old) == _node_of(new) and old["spec"] == new["spec"]:
             return
         if new and (node := _node_of(new)):
@@ -142,8 +146,7 @@ class Scheduler:
         asked = requests_of(pod["spec"])
         chosen = max(fitting, key=lambda name: (_room(free[name], asked), name))
         _take(free[chosen], asked)
-        bound = clone(pod)
-        bound["spec"]["nodeName"] = chosen
+        bound = renewed(pod, spec={**pod["spec"], "nodeName": chosen}, status={**pod["status"]})
         set_condition(bound["status"], {"type": "PodScheduled", "status": "True"})
         metadata = pod["metadata"]
         message = f"Successfully assigned {metadata['namespace']}/{metadata['name']} to {chosen}"
@@ -151,7 +154,7 @@ class Scheduler:
         self._registry.write(PODS, bound)
 
     def _refuse(self, pod: Obj, message: str) -> None:
-        told = clone(pod)
+        told = renewed(pod, status={**pod["status"]})
         condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
         set_condition(told["status"], condition)
         if self._registry.write(PODS, told) is told:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from bisect import bisect_right, insort
-from collections import defaultdict, deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 from infra.local.kubernetes.resources import BY_NAME, Resource
 
 Obj = dict[str, Any]
+Later = Callable[[Callable[[], None]], object]  # calls it soon
+TEXTS = 1024  # of the latest versions: who is told of them is told soon
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS objects (resource TEXT, namespace TEXT, name TEXT, body TEXT,
     PRIMARY KEY (resource, namespace, name)) WITHOUT ROWID;
@@ -43,9 +45,12 @@ class Expired(Exception):
 
 
 class Store:
-    """All objects in memory, written through. What it hands out is shared: `clone` before changing it."""
+    """All objects in memory, and on the disk at once; with `later`, once that calls back or somebody settles.
+    What it hands out, and what it was given, is shared and never changed in place: `renewed` has other parts,
+    `clone` is wholly one's own."""
 
-    def __init__(self, path: Path, history: int = 10_000) -> None:
+    def __init__(self, path: Path, history: int = 10_000, later: Later | None = None) -> None:
+        self._later = later
         self._db = sqlite3.connect(path, isolation_level=None)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
@@ -58,11 +63,20 @@ class Store:
         self._owned: dict[str, set[Key]] = defaultdict(set)
         self._listeners: list[Callable[[Change], None]] = []
         self._open: list[Change] | None = None
+        self._begun = self._marked = False
+        self._texts: OrderedDict[int, tuple[Obj, str]] = OrderedDict()
         for resource, namespace, name, body in self._db.execute("SELECT * FROM objects"):
             self._place(Key(BY_NAME[resource], namespace, name), json.loads(body))
 
     def close(self) -> None:
+        self.settle()
         self._db.close()
+
+    def settle(self) -> None:
+        """Before anybody outside learns of what was written, and before a process or a file does."""
+        if self._open is None and self._begun:
+            self._begun = False
+            self._must(f"UPDATE version SET value={self.version}", "COMMIT")
 
     def subscribe(self, listener: Callable[[Change], None]) -> Callable[[], None]:
         self._listeners.append(listener)
@@ -80,6 +94,11 @@ class Store:
                 break
             yield self._objects[key]
 
+    def text(self, obj: Obj) -> str:
+        """As JSON. What was written of late is not put together anew for each who watches."""
+        known = self._texts.get(id(obj))
+        return known[1] if known else json.dumps(obj)
+
     def owned(self, uid: str) -> list[tuple[Key, Obj]]:
         return [(key, self._objects[key]) for key in sorted(self._owned.get(uid, ()), key=_row)]
 
@@ -92,9 +111,11 @@ class Store:
                 return old
         with self.transaction() as changes:
             self._stamp(obj)
-            self._db.execute(
-                "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?)", (*_row(key), json.dumps(obj))
-            )
+            text = json.dumps(obj)
+            self._write("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?)", (*_row(key), text))
+            self._texts[id(obj)] = (obj, text)  # keeps the object, and so its id
+            if len(self._texts) > TEXTS:
+                self._texts.popitem(last=False)
             self._place(key, obj)
             changes.append(Change(self.version, "MODIFIED" if old else "ADDED", key, obj, old))
         return obj
@@ -103,9 +124,9 @@ class Store:
         """As it was stored, or as it was `last`."""
         with self.transaction() as changes:
             old = self._objects[key]
-            gone = clone(last or old)
+            gone = renewed(last or old)
             self._stamp(gone)
-            self._db.execute("DELETE FROM objects WHERE resource=? AND namespace=? AND name=?", _row(key))
+            self._write("DELETE FROM objects WHERE resource=? AND namespace=? AND name=?", _row(key))
             self._take(key)
             changes.append(Change(self.version, "DELETED", key, gone, old))
         return gone
@@ -117,13 +138,10 @@ class Store:
             yield self._open
             return
         self._open, before = [], self.version
-        self._db.execute("BEGIN IMMEDIATE")
         try:
             yield self._open
-            self._db.execute("UPDATE version SET value=?", (self.version,))
-            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            self._unmark("ROLLBACK TO mark")
             self.version = before
             for change in reversed(self._open):
                 self._take(change.key)
@@ -132,6 +150,9 @@ class Store:
             self._open = None
             raise
         changes, self._open = self._open, None
+        self._unmark()
+        if self._later is None:
+            self.settle()
         for change in changes:
             if len(self._history) == self._history.maxlen:
                 self._floor = self._history[0].version
@@ -154,6 +175,31 @@ class Store:
                 break
             found.append(change)
         return found[::-1]
+
+    def _write(self, statement: str, row: tuple[str, ...]) -> None:
+        """The first write begins the transaction: most that controllers look at needs none."""
+        if not self._begun:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._begun = True
+            if self._later:
+                self._later(self.settle)
+        if not self._marked:
+            self._db.execute("SAVEPOINT mark")
+            self._marked = True
+        self._db.execute(statement, row)
+
+    def _unmark(self, *before: str) -> None:
+        if self._marked:
+            self._marked = False
+            self._must(*before, "RELEASE mark")
+
+    def _must(self, *statements: str) -> None:
+        """If they fail, others may be lost too: the cluster ends, and comes back with what it has told."""
+        try:
+            for statement in statements:
+                self._db.execute(statement)
+        except sqlite3.Error as error:
+            raise SystemExit(f"error: the database cannot be written: {error}") from error
 
     def _stamp(self, obj: Obj) -> None:
         self.version += 1
@@ -188,6 +234,11 @@ class Store:
 
 def _row(key: Key) -> tuple[str, str, str]:
     return key.resource.qualified, key.namespace, key.name
+
+
+def renewed(obj: Obj, metadata: Obj | None = None, **parts: Any) -> Obj:
+    """With other parts; all else is shared. Its metadata is its own, since `put` writes the version there."""
+    return {**obj, **parts, "metadata": {**obj["metadata"], **(metadata or {})}}
 
 
 def clone(obj: Obj) -> Obj:

@@ -18,6 +18,8 @@ from infra.local.kubernetes.tables import table
 Obj = dict[str, Any]
 BOOKMARK_EVERY = 60.0
 DEFAULT_TIMEOUT = 1800.0
+REST = 0.01  # between two writes: in a rush of changes more come together
+TOGETHER = 100  # changes in one write at most: a slow watcher must not fill the memory
 CLOSING: web.AppKey[asyncio.Event] = web.AppKey("closing", asyncio.Event)
 
 
@@ -72,9 +74,11 @@ class Watch:
             except Expired as error:
                 return await self._write("ERROR", ApiError(410, str(error), "Expired").status())
             version = max(version, self._store.version)
-            for change in changes:
-                if self._concerns(change):
-                    await self._tell(change)
+            ours = list(filter(self._concerns, changes))
+            for start in range(0, len(ours), TOGETHER):
+                if told := b"".join(map(self._line_of, ours[start : start + TOGETHER])):
+                    await self._tell(told)
+            rested = now() + REST
             try:
                 async with asyncio.timeout_at(min(until, now() + BOOKMARK_EVERY)):
                     await self._news.wait()
@@ -82,6 +86,7 @@ class Watch:
                 # What came in the same moment is not told yet: a bookmark must not lie behind it.
                 if not self._news.is_set():
                     await self._bookmark(self._store.version, {})
+            await asyncio.sleep(max(0.0, rested - now()))
             self._news.clear()
         return None
 
@@ -106,26 +111,27 @@ class Watch:
     async def _send_existing(self, version: int) -> None:
         for obj in list(self._store.each(self._resource, self._namespace)):
             if self._test(obj):
-                await self._send("ADDED", obj)
+                await self._tell(self._line("ADDED", obj))
         if self._initial:
             await self._bookmark(version, {"annotations": {"k8s.io/initial-events-end": "true"}})
 
-    async def _tell(self, change: Change) -> None:
+    def _line_of(self, change: Change) -> bytes:
         """An object that enters or leaves the selector is added or deleted, for this watcher."""
         after = change.type != "DELETED" and self._test(change.obj)
         before = change.old if change.old is not None and self._test(change.old) else None
         if after:
-            await self._send("MODIFIED" if before else "ADDED", change.obj)
-        elif before:
+            return self._line("MODIFIED" if before else "ADDED", change.obj)
+        if before:
             version = change.obj["metadata"]["resourceVersion"]
             metadata = {**before["metadata"], "resourceVersion": version}
-            await self._send("DELETED", {**before, "metadata": metadata})
+            return self._line("DELETED", {**before, "metadata": metadata})
+        return b""
 
-    async def _send(self, kind: str, obj: Obj) -> None:
+    def _line(self, kind: str, obj: Obj) -> bytes:
         if wants_table(self._request):
             metadata = {"resourceVersion": obj["metadata"]["resourceVersion"]}
             obj = table(self._resource, [obj], metadata, self._request.query.get("includeObject", ""))
-        await self._write(kind, obj)
+        return f'{{"type": "{kind}", "object": {self._store.text(obj)}}}\n'.encode()
 
     async def _bookmark(self, version: int, more: Obj) -> None:
         if self._bookmarks:
@@ -134,7 +140,11 @@ class Watch:
             await self._write("BOOKMARK", {**about, "metadata": metadata})
 
     async def _write(self, kind: str, obj: Obj) -> None:
-        await self._response.write(json.dumps({"type": kind, "object": obj}).encode() + b"\n")
+        await self._tell(json.dumps({"type": kind, "object": obj}).encode() + b"\n")
+
+    async def _tell(self, lines: bytes) -> None:
+        self._store.settle()
+        await self._response.write(lines)
 
 
 OPEN_WATCHES: web.AppKey[set[Watch]] = web.AppKey("open_watches", set[Watch])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 
 from infra.local.kubernetes.logs import LogReader, Options
 from infra.local.kubernetes.resources import CONFIGMAPS
-from infra.local.kubernetes.store import Expired, Key, Store
+from infra.local.kubernetes.store import Expired, Key, Store, renewed
 from infra.local.kubernetes.values import parse_time
 
 Obj = dict[str, Any]
@@ -22,6 +24,10 @@ def key(name: str, namespace: str = "n") -> Key:
 def thing(name: str, owner: str = "", **more: Any) -> Obj:
     owners = {"ownerReferences": [{"uid": owner}]} if owner else {}
     return {"metadata": {"name": name, **owners}, **more}
+
+
+def on_disk(folder: Path) -> list[str]:
+    return [name for (name,) in sqlite3.connect(folder / "db").execute("SELECT name FROM objects")]
 
 
 @pytest.fixture
@@ -60,6 +66,49 @@ def test_a_transaction_that_fails_leaves_nothing_behind(store: Store) -> None:
     assert found is not None and found["value"] == 1
     assert (store.get(key("b")), store.version, heard) == (None, before, [])
     assert [k.name for k, _ in store.owned("o1")] == ["a"] and not store.owned("o2")
+
+
+def test_what_is_written_together_is_on_the_disk_once_it_is_settled(tmp_path: Path) -> None:
+    asked: list[Any] = []
+    store = Store(tmp_path / "db", later=asked.append)
+    store.put(key("a"), thing("a"))
+    store.put(key("b"), thing("b"))
+    assert on_disk(tmp_path) == []
+    (settle,) = asked
+    settle()
+    assert on_disk(tmp_path) == ["a", "b"]
+    last = store.remove(key("a"))
+    store.close()
+    assert on_disk(tmp_path) == ["b"]
+    assert str(Store(tmp_path / "db").version) == last["metadata"]["resourceVersion"]
+
+
+def test_a_transaction_that_fails_takes_back_nothing_that_was_written_before_it(tmp_path: Path) -> None:
+    store = Store(tmp_path / "db", later=lambda _: None)
+    store.put(key("a"), thing("a"))
+    with pytest.raises(RuntimeError), store.transaction():
+        store.put(key("b"), thing("b"))
+        store.settle()  # in the middle of it: not yet
+        raise RuntimeError
+    store.settle()
+    assert on_disk(tmp_path) == ["a"]
+
+
+def test_a_database_that_cannot_be_written_ends_the_cluster(tmp_path: Path) -> None:
+    store = Store(tmp_path / "db", later=lambda _: None)
+    sqlite3.connect(tmp_path / "db").execute("DROP TABLE version")
+    store.put(key("a"), thing("a"))
+    with pytest.raises(SystemExit, match="cannot be written"):
+        store.settle()
+
+
+def test_the_text_of_an_object_is_that_of_its_latest_version(store: Store) -> None:
+    one = store.put(key("a"), thing("a"))
+    before = store.text(one)
+    store.put(key("a"), renewed(one, value=1))
+    found = store.get(key("a"))
+    assert found is not None and json.loads(store.text(found)) == found
+    assert json.loads(before) == one and "value" not in one
 
 
 def test_an_object_written_unchanged_keeps_its_version(store: Store) -> None:
