@@ -71,6 +71,7 @@ class Container:
     def store(self) -> JobStore:
         from random import SystemRandom
 
+        from chalicelib.aside import in_a_thread
         from chalicelib.store.connect import dynamo_client
         from chalicelib.store.dynamo import DynamoStore, StoreOptions
 
@@ -79,6 +80,7 @@ class Container:
             idempotency_seconds=self.settings.idempotency_seconds,
             event_retention_seconds=self.settings.event_retention_days * 24 * 3600,
             counter_shards=self.settings.counter_shards,
+            aside=in_a_thread,
         )
         return DynamoStore(
             dynamo_client(), options, clock=self.clock, sleep=self.sleep, random=SystemRandom()

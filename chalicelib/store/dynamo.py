@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
 
+from chalicelib.aside import Aside, in_turn
 from chalicelib.domain.events import Event
 from chalicelib.domain.job import Job
 from chalicelib.domain.states import Status
@@ -39,7 +40,7 @@ TICKET_KEPT_SECONDS = 3600  # beyond its expiry: TTL may not remove it while any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreOptions:
-    """Where the records are and how they are kept."""
+    """Where the records are, and how they are kept and read."""
 
     table: str
     idempotency_seconds: int = 24 * 3600
@@ -48,6 +49,7 @@ class StoreOptions:
     counter_shards: int = 8
     walk_pages: int = queries.WALK_PAGES
     walk_entries: int = queries.WALK_ENTRIES
+    aside: Aside = in_turn  # how reads that do not need each other are made
 
 
 class DynamoStore:
@@ -72,7 +74,9 @@ class DynamoStore:
         self._plain = Table(client, options.table, sleep, random)
         self._table = FencedTable(client, options.table, sleep, random, lease) if lease else self._plain
         self._counters = Counters(self._table, options.counter_shards)
-        self._lists = queries.Lists(self._table, self._counters, options.walk_pages, options.walk_entries)
+        self._lists = queries.Lists(
+            self._table, self._counters, options.aside, options.walk_pages, options.walk_entries
+        )
         self._events = Events(self._table, options.event_retention_seconds, options.most_events, clock)
         self._uploads = Uploads(self._table)
         self._idempotency_seconds = options.idempotency_seconds
