@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import builtins
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
 
-from chalicelib.aside import Aside, in_turn
+from chalicelib.aside import Aside, ahead, in_turn
 from chalicelib.domain.events import Event
 from chalicelib.domain.job import Job
 from chalicelib.domain.states import Status
@@ -142,11 +142,10 @@ class DynamoStore:
         return self._lists.page(query)
 
     def unsettled(self, but: Status | None = None) -> Iterator[Job]:
-        seen: set[str] = set()
-        for ids in queries.unsettled_ids(self._table, but):
-            new = [job_id for job_id in ids if job_id not in seen]
-            seen.update(new)
-            for item in self._table.get_many([job_key(job_id) for job_id in new]):
+        aside = self._options.aside
+        pages = ahead(aside, queries.unsettled_ids(self._table, but))
+        for items in ahead(aside, self._records_of(pages)):
+            for item in items:
                 try:
                     job = from_item(item)
                 except StoreUnavailable as error:
@@ -264,6 +263,14 @@ class DynamoStore:
             return self.create(*wanted)
         except IdempotencyConflict:
             return None
+
+    def _records_of(self, pages: Iterable[Sequence[str]]) -> Iterator[Sequence[Item]]:
+        """The records of ids that come in pages, and may come twice; a request at a time."""
+        seen: set[str] = set()
+        for ids in pages:
+            new = [job_id for job_id in ids if job_id not in seen]
+            seen.update(new)
+            yield from self._table.get_batches([job_key(job_id) for job_id in new])
 
     def _lease(self, name: str, holder: str) -> Lease:
         return self._leases.setdefault((name, holder), Lease(self._plain, name, holder))
