@@ -6,13 +6,15 @@ Nothing that is begun here outlives what began it: a Lambda function freezes bet
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
+from queue import SimpleQueue
 from typing import NoReturn, Protocol, TypeVar
 
 T = TypeVar("T")
 Other = TypeVar("Other")
+Key = TypeVar("Key")
 
 
 class Aside(Protocol):
@@ -71,6 +73,29 @@ def ahead(aside: Aside, values: Iterator[T]) -> Generator[T, None, None]:
             with suppress(Exception):
                 wait()
             raise
+
+
+def as_they_end(
+    aside: Aside, works: Mapping[Key, Callable[[], T]]
+) -> Generator[tuple[Key, Callable[[], T]], None, None]:
+    """All works at once: each one's key when it has ended, with what then gives what it gave, or raises."""
+    ended: SimpleQueue[Key] = SimpleQueue()
+
+    def run(key: Key, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        finally:
+            ended.put(key)
+
+    waits = {key: aside(partial(run, key, work)) for key, work in works.items()}
+    try:
+        while waits:
+            key = ended.get()
+            yield key, waits.pop(key)
+    finally:
+        for wait in waits.values():
+            with suppress(Exception):
+                wait()
 
 
 def _fail(error: Exception) -> NoReturn:

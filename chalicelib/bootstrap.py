@@ -277,6 +277,7 @@ class Container:
             feed=Feed(store, self.settings.pools, self.clusters, self.clock, self.sleep),
             news=self.news,
             meter=self.metrics,
+            aside=self.aside,
         )
         # Hardly any run has a repair to tell: the first that has connects to the bus.
         repairs = Repairs(store, self.metrics.repaired, lambda told: self.repair_bus(told), self.clock)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from chalicelib.aside import Aside, T, ahead, both, in_a_thread, in_turn
+from chalicelib.aside import Aside, T, ahead, as_they_end, both, in_a_thread, in_turn
 
 PATIENCE = 30.0
 
@@ -121,3 +121,31 @@ def test_who_stops_early_leaves_no_thread() -> None:
     watched.awaited.clear()
     fetched.close()
     assert watched.awaited.is_set() and not watched.left
+
+
+@either
+def test_each_is_told_of_when_it_has_ended(aside: Aside) -> None:
+    with pytest.raises(ValueError, match="bad"):
+        for name, result in as_they_end(aside, {"a": good, "b": good}):
+            assert name in ("a", "b") and result() == 1
+        for _, result in as_they_end(aside, {"c": bad}):
+            result()
+
+
+def test_what_ends_first_is_told_of_first() -> None:
+    may_end = threading.Event()
+    works = {"slow": lambda: may_end.wait(PATIENCE), "quick": lambda: True}
+    told = []
+    for name, result in as_they_end(in_a_thread, works):
+        may_end.set()
+        told.append((name, result()))
+    assert told == [("quick", True), ("slow", True)]
+
+
+def test_who_stops_listening_leaves_no_thread() -> None:
+    watched = Watched()
+    works = {"quick": lambda: True, "slow": lambda: watched.awaited.wait(PATIENCE)}
+    ending = as_they_end(watched, works)
+    assert next(ending)[0] == "quick"
+    ending.close()
+    assert watched.awaited.is_set() and not {thread for thread in watched.left if thread.is_alive()}
