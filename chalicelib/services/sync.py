@@ -106,9 +106,9 @@ class Sync:
         return passes
 
     def look(self, *, whole: bool = True) -> bool:
-        """List all pools side by side and settle what is there, one pool after the other as their lists come,
+        """List all pools side by side and settle what is there, one after the other as their lists come,
         renewing the lease at each. A pool whose cluster does not answer holds no other back. False when there
-        is no more to do: the lease is lost, or no record is unsettled, and then no cluster is looked at unless
+        is no more to do: the lease is lost, or no record is unsettled: no cluster is looked at then, unless
         the look is to be a `whole` one."""
         # The records come first: a Job that is then missing from the cluster's list is really gone.
         records: defaultdict[str, dict[str, Job]] = defaultdict(dict)
