@@ -131,6 +131,13 @@ def test_has_unsettled_reads_at_most_four_entries(bench: Bench) -> None:
     assert [call.answer["ScannedCount"] for call in bench.spy.calls] == [1]
 
 
+def test_unsettled_records_that_are_read_ahead_come_all_and_once(bench: Bench) -> None:
+    statuses = (Status.PENDING, Status.RUNNING, Status.STOPPING, Status.SUCCEEDED)
+    jobs = bench.seed(a_job(number, status=statuses[number % 4]) for number in range(300))
+    read = [job.id for job in bench.another(aside=in_a_thread).unsettled()]
+    assert sorted(read) == [job.id for job in jobs if job.status != Status.SUCCEEDED]
+
+
 def test_a_write_that_keeps_the_status_is_one_plain_put(bench: Bench) -> None:
     job = bench.store.create(a_job())
     bench.spy.calls.clear()
