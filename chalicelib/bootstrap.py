@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chalicelib.aside import Aside, in_a_thread
 from chalicelib.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Container:
         self.settings = settings
         self.clock = utc_now
         self.sleep = time.sleep
+        self.aside: Aside = in_a_thread
         self.new_job_id = new_job_id
 
     @cached_property
@@ -79,6 +81,7 @@ class Container:
             idempotency_seconds=self.settings.idempotency_seconds,
             event_retention_seconds=self.settings.event_retention_days * 24 * 3600,
             counter_shards=self.settings.counter_shards,
+            aside=self.aside,
         )
         return DynamoStore(
             dynamo_client(), options, clock=self.clock, sleep=self.sleep, random=SystemRandom()
@@ -95,7 +98,12 @@ class Container:
 
         settings = self.settings
         return ConnectedClusters(
-            settings.clusters, settings.instance, settings.cluster_timeout_seconds, eks, self.traces.call
+            settings.clusters,
+            settings.instance,
+            settings.cluster_timeout_seconds,
+            eks,
+            self.traces.call,
+            self.aside,
         )
 
     @cached_property
@@ -269,6 +277,7 @@ class Container:
             feed=Feed(store, self.settings.pools, self.clusters, self.clock, self.sleep),
             news=self.news,
             meter=self.metrics,
+            aside=self.aside,
         )
         # Hardly any run has a repair to tell: the first that has connects to the bus.
         repairs = Repairs(store, self.metrics.repaired, lambda told: self.repair_bus(told), self.clock)

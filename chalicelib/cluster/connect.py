@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from chalicelib.aside import Aside, in_turn
 from chalicelib.cluster.api import KubernetesApi
 from chalicelib.cluster.kubernetes import KubernetesCluster
 from chalicelib.cluster.sign_in import MakeSignIn
@@ -25,12 +26,14 @@ class ConnectedClusters:
         timeout_seconds: float,
         eks: Callable[[Mapping[str, str]], MakeSignIn],
         trace: ClusterTrace,
+        aside: Aside = in_turn,
     ) -> None:
         self._clusters = clusters
         self._instance = instance
         self._timeout_seconds = timeout_seconds
         self._eks = eks
         self._trace = trace
+        self._aside = aside
         self._connected: dict[str, KubernetesCluster] = {}
         self._lock = threading.Lock()
 
@@ -51,4 +54,4 @@ class ConnectedClusters:
         else:
             path, context = settings.get("kubeconfig"), settings.get("context")
             api = KubernetesApi.from_kubeconfig(path, context, self._timeout_seconds, trace)
-        return KubernetesCluster(api, self._instance)
+        return KubernetesCluster(api, self._instance, self._aside)

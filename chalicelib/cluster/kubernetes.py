@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from chalicelib.aside import Aside, in_turn
 from chalicelib.cluster import observe
 from chalicelib.cluster.api import AlreadyExists, KubernetesApi, NotFoundInCluster
 from chalicelib.cluster.changes import changes, is_ahead
@@ -33,8 +34,9 @@ _PATHS = {"Job": ("/apis/batch/v1", "jobs"), "Service": ("/api/v1", "services")}
 class KubernetesCluster:
     """One cluster, seen by one Trainyard: `instance` is the label that tells its objects from others'."""
 
-    def __init__(self, api: KubernetesApi, instance: str) -> None:
+    def __init__(self, api: KubernetesApi, instance: str, aside: Aside = in_turn) -> None:
         self._api = api
+        self._aside = aside
         self._instance = instance
         self.logs = PodLogs(api)
         self._followed: set[str] = set()  # paths whose versions are known to be this cluster's
@@ -63,7 +65,7 @@ class KubernetesCluster:
     def watch(self, pool: Pool) -> PoolWatch:
         where = "" if pool.spans_tenants else f"/namespaces/{pool.namespace}"
         own = f"{labels.INSTANCE}={self._instance},{labels.POOL}={pool.id},{labels.JOB}"
-        return PoolWatch(self._api, where, own, self._warning)
+        return PoolWatch(self._api, where, own, self._warning, self._aside)
 
     def workload(self, namespace: str, job_id: str) -> Workload | None:
         try:

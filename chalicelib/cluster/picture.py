@@ -43,34 +43,30 @@ class Picture:
 
     def listed(self, kind: str, values: Iterable[Json]) -> set[str]:
         """All that there is of a kind. What is not in it is gone, without an event that told."""
-        values = list(values)
         before = {job_id: self.workload(job_id) for job_id in {*self._jobs, *self._pods}}
-        if kind == JOB:
-            self._jobs = {}
-        else:
-            self._pods = {}
-        self._versions = {key: version for key, version in self._versions.items() if key[0] != kind}
-        for value in values:
-            self.changed(kind, "ADDED", value)
-        self._warnings = {job_id: text for job_id, text in self._warnings.items() if job_id in self._jobs}
+        self.painted_anew(kind, values)
         now = {*before, *self._jobs, *self._pods}
         return {job_id for job_id in now if before.get(job_id) != self.workload(job_id)}
 
+    def painted_anew(self, kind: str, values: Iterable[Json]) -> None:
+        """As `listed`, for who does not ask what changed. If `values` break off, all is as it was."""
+        anew = Picture()
+        for value in values:
+            anew._paint(kind, "ADDED", value)
+        if kind == JOB:
+            self._jobs = anew._jobs
+        else:
+            self._pods = anew._pods
+        others = {key: version for key, version in self._versions.items() if key[0] != kind}
+        self._versions = others | anew._versions
+        waiting = self._jobs.keys() - self._pods.keys()
+        self._warnings = {job_id: text for job_id, text in self._warnings.items() if job_id in waiting}
+
     def changed(self, kind: str, change: str, value: Json) -> set[str]:
         """One event of a watch: ADDED, MODIFIED or DELETED."""
-        metadata = value["metadata"]
-        job_id, name = metadata["labels"][labels.JOB], (metadata["namespace"], metadata["name"])
-        if kind == JOB and metadata["name"] != job_id:
-            return set()  # somebody's copy of it
-        version = int(metadata["resourceVersion"])
-        if version <= self._versions.get((kind, name), -1):
-            return set()
-        self._versions[kind, name] = version
+        job_id = value["metadata"]["labels"][labels.JOB]
         before = self.workload(job_id)
-        if kind == JOB:
-            self._paint_job(job_id, change, value)
-        else:
-            self._paint_pod(job_id, name, change, value)
+        self._paint(kind, change, value)
         return {job_id} if self.workload(job_id) != before else set()
 
     def warned(self, job_id: str, message: str) -> set[str]:
@@ -80,6 +76,20 @@ class Picture:
             return set()
         self._warnings[job_id] = message
         return {job_id} if self.workload(job_id) != before else set()
+
+    def _paint(self, kind: str, change: str, value: Json) -> None:
+        metadata = value["metadata"]
+        job_id, name = metadata["labels"][labels.JOB], (metadata["namespace"], metadata["name"])
+        if kind == JOB and metadata["name"] != job_id:
+            return  # somebody's copy of it
+        version = int(metadata["resourceVersion"])
+        if version <= self._versions.get((kind, name), -1):
+            return
+        self._versions[kind, name] = version
+        if kind == JOB:
+            self._paint_job(job_id, change, value)
+        else:
+            self._paint_pod(job_id, name, change, value)
 
     def _paint_job(self, job_id: str, change: str, value: Json) -> None:
         if change == "DELETED":

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any
 
+from chalicelib.aside import Aside, ahead, in_turn
 from chalicelib.cluster.api import Gone, KubernetesApi
 from chalicelib.cluster.picture import JOB, POD, Picture
 from chalicelib.domain.observed import Workload
@@ -22,23 +24,27 @@ Warn = Callable[[str, str], str | None]  # namespace, name → why the Job has n
 class PoolWatch:
     """`where` is a path's part that names the namespace, or empty; `selector` finds the pool's objects."""
 
-    def __init__(self, api: KubernetesApi, where: str, selector: str, warning: Warn) -> None:
+    def __init__(
+        self, api: KubernetesApi, where: str, selector: str, warning: Warn, aside: Aside = in_turn
+    ) -> None:
         self._api = api
         self._paths = {JOB: f"/apis/batch/v1{where}/jobs", POD: f"/api/v1{where}/pods"}
         self._query = {"labelSelector": selector}
         self._warning = warning
+        self._aside = aside
         self._picture = Picture()
         self._versions: dict[str, str] = {}  # kind → from where its watch goes on
 
     def workloads(self) -> Sequence[Workload]:
         """Jobs first: what is then seen of their pods is not older than what is seen of them."""
         for kind in (JOB, POD):
-            self._picture.listed(kind, self._list(kind))
-        waiting = [seen for seen in self._picture.workloads() if _waits_for_pods(seen)]
-        for seen in waiting[:WARNINGS]:
-            if message := self._warning(seen.namespace, seen.job_id):
-                self._picture.warned(seen.job_id, message)
-        return self._picture.workloads()
+            self._picture.painted_anew(kind, self._list(kind))
+        seen = self._picture.workloads()
+        warned = False
+        for one in islice(filter(_waits_for_pods, seen), WARNINGS):
+            if message := self._warning(one.namespace, one.job_id):
+                warned |= bool(self._picture.warned(one.job_id, message))
+        return self._picture.workloads() if warned else seen
 
     def workload(self, job_id: str) -> Workload | None:
         return self._picture.workload(job_id)
@@ -54,7 +60,7 @@ class PoolWatch:
 
     def _follow(self, kind: str, seconds: float) -> Iterator[Learn]:
         if kind not in self._versions:
-            yield partial(self._picture.listed, kind, self._list(kind))
+            yield partial(self._picture.listed, kind, list(self._list(kind)))
         query = {**self._query, "resourceVersion": self._versions[kind]}
         try:
             for change in self._api.watch(self._paths[kind], query, seconds):
@@ -66,14 +72,13 @@ class PoolWatch:
             log.info("%s: listing, as %s", self._paths[kind], error)
             del self._versions[kind]
 
-    def _list(self, kind: str) -> list[Mapping[str, Any]]:
-        values: list[Mapping[str, Any]] = []
+    def _list(self, kind: str) -> Iterator[Mapping[str, Any]]:
+        """The cluster makes the next page while this one is read."""
         version = ""
-        for page in self._api.pages(self._paths[kind], self._query):
+        for page in ahead(self._aside, self._api.pages(self._paths[kind], self._query)):
             version = page["metadata"]["resourceVersion"]
-            values += page.get("items") or ()
+            yield from page.get("items") or ()
         self._versions[kind] = version
-        return values
 
 
 def _waits_for_pods(seen: Workload) -> bool:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
+from chalicelib.aside import Aside, as_they_end, in_turn
 from chalicelib.domain.census import census
 from chalicelib.domain.decide import Nothing
 from chalicelib.domain.job import Job, Reason
@@ -57,6 +58,7 @@ class Pace:
     feed: Feed
     news: Callable[[Sequence[Follow]], News]
     meter: SyncMeter
+    aside: Aside = in_turn
 
 
 class Sync:
@@ -104,9 +106,10 @@ class Sync:
         return passes
 
     def look(self, *, whole: bool = True) -> bool:
-        """List every pool and settle what is there, renewing the lease at each. A pool whose cluster does not
-        answer holds no other back. False when there is no more to do: the lease is lost, or no record is
-        unsettled, and then no cluster is looked at unless the look is to be a `whole` one."""
+        """List all pools side by side and settle what is there, one after the other as their lists come,
+        renewing the lease at each. A pool whose cluster does not answer holds no other back. False when there
+        is no more to do: the lease is lost, or no record is unsettled: no cluster is looked at then, unless
+        the look is to be a `whole` one."""
         # The records come first: a Job that is then missing from the cluster's list is really gone.
         records: defaultdict[str, dict[str, Job]] = defaultdict(dict)
         unsettled = list(self._store.unsettled())
@@ -116,17 +119,12 @@ class Sync:
             return False
         self._pace.meter.loads(census(unsettled), self._clock())
         self._down = set()
-        for pool_id in {*self._pools, *records}:
-            if not self._leading.renew():
-                return False  # a cluster kept us waiting for so long that somebody took over
-            try:
-                self._look_at(pool_id, records[pool_id])
-            except (ClusterUnavailable, ClusterRejected) as error:
-                log.warning("pool %s: %s", pool_id, error, extra={"pool": pool_id})
-                self._pace.meter.unreachable(pool_id, str(error), self._clock())
-                if pool_id in self._watches and not isinstance(error, ClusterRejected | ClusterForbids):
-                    self._down.add(pool_id)
-                self._tell(records[pool_id].values(), error)
+        lists = {pool_id: partial(self._list, pool_id) for pool_id in {*self._pools, *records}}
+        with closing(as_they_end(self._pace.aside, lists)) as listed:
+            for pool_id, seen in listed:
+                if not self._leading.renew():
+                    return False  # a cluster kept us waiting for so long that somebody took over
+                self._look_at(pool_id, records[pool_id], seen)
         return any(records.values())
 
     def sweep(self) -> bool:
@@ -251,11 +249,26 @@ class Sync:
                 self._pace.sleep(HAND_OVER.total_seconds())
         return True
 
-    def _look_at(self, pool_id: str, records: Mapping[str, Job]) -> None:
+    def _list(self, pool_id: str) -> Sequence[Workload]:
         pool = pool_of(self._pools, pool_id)
         watch = self._clusters(pool).watch(pool)
         self._watches[pool_id] = watch
-        seen = {workload.job_id: workload for workload in watch.workloads()}
+        return watch.workloads()
+
+    def _look_at(
+        self, pool_id: str, records: Mapping[str, Job], listed: Callable[[], Sequence[Workload]]
+    ) -> None:
+        try:
+            self._settle_all(pool_id, records, listed())
+        except (ClusterUnavailable, ClusterRejected) as error:
+            log.warning("pool %s: %s", pool_id, error, extra={"pool": pool_id})
+            self._pace.meter.unreachable(pool_id, str(error), self._clock())
+            if pool_id in self._watches and not isinstance(error, ClusterRejected | ClusterForbids):
+                self._down.add(pool_id)
+            self._tell(records.values(), error)
+
+    def _settle_all(self, pool_id: str, records: Mapping[str, Job], workloads: Iterable[Workload]) -> None:
+        seen = {workload.job_id: workload for workload in workloads}
         over = self._over.get(pool_id, frozenset())
         strangers = self._read([job_id for job_id in seen if job_id not in records and job_id not in over])
         quiet = {

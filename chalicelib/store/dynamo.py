@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import builtins
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
 
+from chalicelib.aside import Aside, ahead, in_turn
 from chalicelib.domain.events import Event
 from chalicelib.domain.job import Job
 from chalicelib.domain.states import Status
@@ -39,7 +40,7 @@ TICKET_KEPT_SECONDS = 3600  # beyond its expiry: TTL may not remove it while any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreOptions:
-    """Where the records are and how they are kept."""
+    """Where the records are, and how they are kept and read."""
 
     table: str
     idempotency_seconds: int = 24 * 3600
@@ -48,6 +49,7 @@ class StoreOptions:
     counter_shards: int = 8
     walk_pages: int = queries.WALK_PAGES
     walk_entries: int = queries.WALK_ENTRIES
+    aside: Aside = in_turn  # how reads that do not need each other are made
 
 
 class DynamoStore:
@@ -72,7 +74,9 @@ class DynamoStore:
         self._plain = Table(client, options.table, sleep, random)
         self._table = FencedTable(client, options.table, sleep, random, lease) if lease else self._plain
         self._counters = Counters(self._table, options.counter_shards)
-        self._lists = queries.Lists(self._table, self._counters, options.walk_pages, options.walk_entries)
+        self._lists = queries.Lists(
+            self._table, self._counters, options.aside, options.walk_pages, options.walk_entries
+        )
         self._events = Events(self._table, options.event_retention_seconds, options.most_events, clock)
         self._uploads = Uploads(self._table)
         self._idempotency_seconds = options.idempotency_seconds
@@ -138,11 +142,10 @@ class DynamoStore:
         return self._lists.page(query)
 
     def unsettled(self, but: Status | None = None) -> Iterator[Job]:
-        seen: set[str] = set()
-        for ids in queries.unsettled_ids(self._table, but):
-            new = [job_id for job_id in ids if job_id not in seen]
-            seen.update(new)
-            for item in self._table.get_many([job_key(job_id) for job_id in new]):
+        aside = self._options.aside
+        pages = ahead(aside, queries.unsettled_ids(self._table, but))
+        for items in ahead(aside, self._records_of(pages)):
+            for item in items:
                 try:
                     job = from_item(item)
                 except StoreUnavailable as error:
@@ -260,6 +263,14 @@ class DynamoStore:
             return self.create(*wanted)
         except IdempotencyConflict:
             return None
+
+    def _records_of(self, pages: Iterable[Sequence[str]]) -> Iterator[Sequence[Item]]:
+        """The records of ids that come in pages, and may come twice; a request at a time."""
+        seen: set[str] = set()
+        for ids in pages:
+            new = [job_id for job_id in ids if job_id not in seen]
+            seen.update(new)
+            yield from self._table.get_batches([job_key(job_id) for job_id in new])
 
     def _lease(self, name: str, holder: str) -> Lease:
         return self._leases.setdefault((name, holder), Lease(self._plain, name, holder))

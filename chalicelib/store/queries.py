@@ -6,10 +6,12 @@ index that comes closest, over a bounded number of pages; beyond them its total 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+from chalicelib.aside import Aside, both
 from chalicelib.domain.job import JobSummary
 from chalicelib.domain.states import ACTIVE, Status
 from chalicelib.services.ports import JobPage, ListQuery
@@ -86,10 +88,16 @@ class Lists:
     """Answers list queries. A walk stops after `pages` index pages of `entries` entries."""
 
     def __init__(
-        self, table: Table, counters: Counters, pages: int = WALK_PAGES, entries: int = WALK_ENTRIES
+        self,
+        table: Table,
+        counters: Counters,
+        aside: Aside,
+        pages: int = WALK_PAGES,
+        entries: int = WALK_ENTRIES,
     ) -> None:
         self._table = table
         self._counters = counters
+        self._aside = aside
         self._pages = pages
         self._entries = entries
 
@@ -97,17 +105,26 @@ class Lists:
         chosen = plan(query)
         offset = (query.page - 1) * query.page_size
         if chosen.scope is not None:
-            counts = self._counters.read(chosen.scope)
-            total = sum(counts.values()) if query.status is None else counts[query.status]
+            total = partial(self._total, chosen.scope, query.status)
             return self._counted(chosen, total, offset, query.page_size)
         if chosen.ids and chosen.ids[0] > chosen.ids[1]:
             return JobPage((), 0)
         return self._walked(chosen, offset, query.page_size)
 
-    def _counted(self, chosen: Plan, total: int, offset: int, size: int) -> JobPage:
-        if offset >= total:
-            return JobPage((), max(total, 0))
+    def _total(self, scope: Scope, status: Status | None) -> int:
+        counts = self._counters.read(scope)
+        return max(sum(counts.values()) if status is None else counts[status], 0)
+
+    def _counted(self, chosen: Plan, count: Callable[[], int], offset: int, size: int) -> JobPage:
+        """The first page is read while its total is. Before another it has to be known whether there is one:
+        to go beyond the last would be to read all of the list for nothing."""
         walk = _Walk(self._table, chosen, pages=None, entries=None)
+        if offset == 0:
+            total, items = both(self._aside, count, partial(walk.take, 0, size))
+            return JobPage(tuple(items) if total else (), total)
+        total = count()
+        if offset >= total:
+            return JobPage((), total)
         walk.skip(offset)
         return JobPage(tuple(walk.take(offset, size)), total)
 

@@ -74,8 +74,13 @@ class Table:
 
     def get_many(self, keys: Sequence[Key]) -> Iterator[Item]:
         """The items that exist of `keys`, as of now, in no order. No key may be given twice."""
+        for items in self.get_batches(keys):
+            yield from items
+
+    def get_batches(self, keys: Sequence[Key]) -> Iterator[Sequence[Item]]:
+        """As `get_many`, a request at a time."""
         for start in range(0, len(keys), BATCH_GET_LIMIT):
-            yield from self._get_batch(keys[start : start + BATCH_GET_LIMIT])
+            yield list(self._get_batch(keys[start : start + BATCH_GET_LIMIT]))
 
     def query(self, **request: Any) -> Mapping[str, Any]:
         """One page of a query."""

@@ -18,6 +18,7 @@ from typing import Any
 from ulid import ULID
 
 from chalicelib import bootstrap
+from chalicelib.aside import in_turn
 from chalicelib.aws import KICK, EventBridge
 from chalicelib.bootstrap import Container
 from chalicelib.cluster.api import KubernetesApi
@@ -235,7 +236,7 @@ class World:
         parts = Container(self.settings)
         wrong = timedelta(seconds=self.clocks[function])
         parts.clock = lambda: self.scheduler.now + wrong
-        vars(parts).update(sleep=self.scheduler.sleep)
+        vars(parts).update(sleep=self.scheduler.sleep, aside=in_turn)
         parts.new_job_id = self._new_job_id
         options = StoreOptions(table="jobs", counter_shards=parts.settings.counter_shards)
         dynamo = self.wire.client("dynamodb", self.dynamo, _described)

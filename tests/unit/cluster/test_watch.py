@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chalicelib.aside import Aside, in_a_thread, in_turn
 from chalicelib.cluster.api import Gone
 from chalicelib.cluster.picture import JOB, POD, Picture
 from chalicelib.cluster.watch import PoolWatch
@@ -241,3 +242,38 @@ def test_events_that_never_come_are_made_good_by_a_list_which_tells_what_they_wo
     listed.listed(POD, pods)
     assert seen_by(picture) == seen_by(listed)
     assert {name for name in NAMES if before[name] != picture.workload(name)} <= changed
+
+
+def test_a_list_that_breaks_off_leaves_what_was_seen() -> None:
+    def breaks_off() -> Iterator[Json]:
+        yield a_job(B, 2)
+        raise ClusterUnavailable("reset")
+
+    picture = Picture()
+    picture.listed(JOB, [a_job(A, 1)])
+    with pytest.raises(ClusterUnavailable):
+        picture.listed(JOB, breaks_off())
+    assert [seen.job_id for seen in picture.workloads()] == [A]
+
+
+class Paged(FakeApi):
+    """Lists come a page an object; the next is made while one is used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now[JOB] = [a_job(A, 1), a_job(B, 2)]
+        self.now[POD] = [a_pod(A, 3), a_pod(B, 4)]
+
+    def pages(self, path: str, query: Mapping[str, Any]) -> Iterator[Json]:
+        for page in super().pages(path, query):
+            for item in page["items"]:
+                self.asked.append((_kind(path), item["metadata"]["name"]))
+                yield {**page, "items": [item]}
+
+
+@pytest.mark.parametrize("aside", [in_turn, in_a_thread], ids=["in turn", "in threads"])
+def test_all_pages_of_the_jobs_come_before_the_first_of_the_pods(aside: Aside) -> None:
+    api = Paged()
+    seen = PoolWatch(api, "", "label", lambda *_: None, aside).workloads()  # type: ignore[arg-type]
+    assert {one.job_id: phases(one) for one in seen} == {A: ["Pending"], B: ["Pending"]}
+    assert [kind for kind, _ in api.asked] == [JOB] * 3 + [POD] * 3

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from chalicelib.aside import Aside, in_a_thread, in_turn
 from chalicelib.domain.observed import Outcome
 from chalicelib.domain.pools import Pool
 from chalicelib.errors import ClusterUnavailable
@@ -14,6 +15,7 @@ from chalicelib.services.outbox import Outbox
 from chalicelib.services.reconcile import Reconciler
 from chalicelib.services.submission import Stamps, Submission
 from chalicelib.services.sync import LEASE, Sync
+from infra.local.processes import wait_until
 from tests.builders import NAMESPACE, ended_pod, later, running_pod
 from tests.fake_cluster import FakeCluster
 from tests.unit.services.conftest import ADA, MANIFEST, REQUEST, Yard
@@ -30,7 +32,7 @@ POOLS = {
 class Yards:
     """One Trainyard over two clusters and three pools."""
 
-    def __init__(self, yard: Yard) -> None:
+    def __init__(self, yard: Yard, aside: Aside = in_turn) -> None:
         self.yard = yard
         self.one, self.two = FakeCluster(NAMESPACE), FakeCluster(NAMESPACE)
         numbers = iter(range(1, 100))
@@ -44,7 +46,8 @@ class Yards:
             yard.clock,
         )
         store = yard.store.fenced(LEASE, "me")
-        pace = replace(yard.pace("me"), feed=Feed(store, POOLS, self.cluster_of, yard.clock, yard.clock.move))
+        feed = Feed(store, POOLS, self.cluster_of, yard.clock, yard.clock.move)
+        pace = replace(yard.pace("me"), feed=feed, aside=aside)
         reconciler = Reconciler(store, POOLS, self.cluster_of, MANIFEST, yard.clock)
         self.sync = Sync(reconciler, store, POOLS, self.cluster_of, yard.clock, pace)
 
@@ -86,6 +89,23 @@ def test_changes_of_all_clusters_are_applied_by_one_run(yards: Yards) -> None:
     yards.sync.run(yards.yard.seconds(60))
     assert (yards.yard.says(near)[0], yards.yard.says(far)[0]) == ("succeeded", "failed")
     assert yards.one.calls["workloads"] == 1, "it was watched, and not listed again"
+
+
+def test_pools_are_listed_side_by_side_and_settled_as_their_lists_come(yard: Yard) -> None:
+    yards = Yards(yard, in_a_thread)
+    near, far = yards.run("near"), yards.run("far")
+    yards.one.show(near, running_pod())
+    yards.two.show(far, running_pod())
+    waited: list[bool] = []
+
+    def keeps_waiting() -> None:
+        waited.append(wait_until(lambda: yard.says(near)[0] == "running", 30))
+        down()
+
+    yards.two.before["workloads"] = keeps_waiting
+    assert yards.sync.look()
+    assert waited == [True, True], "for both pools of that cluster"
+    assert yard.says(far)[0] == "pending", "nobody could look"
 
 
 @pytest.mark.parametrize("call", ["workloads", "watch"])

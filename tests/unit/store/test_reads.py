@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from chalicelib.aside import Aside, in_a_thread, in_turn
 from chalicelib.domain.states import Status
+from chalicelib.errors import StoreUnavailable
 from chalicelib.services.ports import ListQuery
-from tests.unit.store.support import SHARDS, Bench, Call, a_job
+from tests.unit.store.support import SHARDS, Bench, Call, a_job, client_error
 
 SIZES = (10, 100, 1000)
 
@@ -54,6 +57,27 @@ class TestWhatAnIndexAnswers:
         counters, query = full.spy.calls
         assert len(counters.answer["Responses"][full.table]) <= SHARDS
         assert query.answer["ScannedCount"] == query.answer["Count"] == 5
+
+
+def test_the_first_page_and_its_total_are_read_at_once(bench: Bench) -> None:
+    bench.seed(a_job(number) for number in range(7))
+    meeting = Meeting(bench.client)
+    found = bench.another(meeting, aside=in_a_thread).list(ListQuery(tenant="acme", page_size=5))
+    assert [item.id for item in found.items] == [a_job(number).id for number in (6, 5, 4, 3, 2)]
+    assert found.total == 7
+
+
+@pytest.mark.parametrize("operation", ["batch_get_item", "query"])
+@pytest.mark.parametrize("aside", [in_turn, in_a_thread], ids=["in turn", "at once"])
+def test_a_failure_of_either_is_unavailable_and_leaves_nothing_behind(
+    aside: Aside, operation: str, bench: Bench
+) -> None:
+    bench.spy.fail(operation, client_error("InternalServerError"))
+    threads = threading.enumerate()
+    with pytest.raises(StoreUnavailable):
+        bench.another(bench.spy, aside=aside).list(ListQuery(tenant="acme"))
+    assert sorted(bench.spy.operations) == ["batch_get_item", "query"]
+    assert threading.enumerate() == threads
 
 
 def test_a_deep_page_transfers_only_the_items_that_it_shows(full: Bench) -> None:
@@ -107,11 +131,33 @@ def test_has_unsettled_reads_at_most_four_entries(bench: Bench) -> None:
     assert [call.answer["ScannedCount"] for call in bench.spy.calls] == [1]
 
 
+def test_unsettled_records_that_are_read_ahead_come_all_and_once(bench: Bench) -> None:
+    statuses = (Status.PENDING, Status.RUNNING, Status.STOPPING, Status.SUCCEEDED)
+    jobs = bench.seed(a_job(number, status=statuses[number % 4]) for number in range(300))
+    read = [job.id for job in bench.another(aside=in_a_thread).unsettled()]
+    assert sorted(read) == [job.id for job in jobs if job.status != Status.SUCCEEDED]
+
+
 def test_a_write_that_keeps_the_status_is_one_plain_put(bench: Bench) -> None:
     job = bench.store.create(a_job())
     bench.spy.calls.clear()
     bench.store.save(job.changed(job.updated_at, message="queued"), job)
     assert bench.spy.operations == ["put_item"]
+
+
+class Meeting:
+    """A client whose calls wait for each other: two of them end only if they are made at once."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._all_are_here = threading.Barrier(2, timeout=30)
+
+    def __getattr__(self, operation: str) -> Any:
+        def call(**request: Any) -> Any:
+            self._all_are_here.wait()
+            return getattr(self._client, operation)(**request)
+
+        return call
 
 
 def _read(bench: Bench) -> Iterator[Call]:

@@ -1,0 +1,102 @@
+"""Two things at once, where one would only wait for the other: reads that do not need each other.
+
+Nothing that is begun here outlives what began it: a Lambda function freezes between its calls.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
+from queue import SimpleQueue
+from typing import NoReturn, Protocol, TypeVar
+
+T = TypeVar("T")
+Other = TypeVar("Other")
+Key = TypeVar("Key")
+
+
+class Aside(Protocol):
+    """Begins work. What it returns waits for the end of it, and gives what it gave or raises what it raised;
+    it is to be called once, whatever happens."""
+
+    def __call__(self, work: Callable[[], T], /) -> Callable[[], T]: ...
+
+
+def in_turn(work: Callable[[], T]) -> Callable[[], T]:
+    """An Aside that does the work before anything else: for tests, the same each time."""
+    try:
+        result = work()
+    except Exception as error:  # noqa: BLE001 (raised where the work is waited for)
+        return partial(_fail, error)
+    return lambda: result
+
+
+def in_a_thread(work: Callable[[], T]) -> Callable[[], T]:
+    """An Aside that does the work in a thread of its own."""
+    ended: list[Callable[[], T]] = []
+    # A process that is told to end does not wait for an answer from far away.
+    thread = threading.Thread(target=lambda: ended.append(in_turn(work)), daemon=True)
+    thread.start()
+
+    def wait() -> T:
+        thread.join()
+        return ended[0]()
+
+    return wait
+
+
+def both(aside: Aside, one: Callable[[], T], other: Callable[[], Other]) -> tuple[T, Other]:
+    """What both give. One that fails does not leave the other behind."""
+    wait = aside(one)
+    try:
+        second = other()
+    finally:
+        first = wait()
+    return first, second
+
+
+def ahead(aside: Aside, values: Iterator[T]) -> Generator[T, None, None]:
+    """The same values, the next one fetched while one is used."""
+    end = object()
+
+    def fetch() -> T | object:
+        return next(values, end)
+
+    wait = aside(fetch)
+    while (value := wait()) is not end:
+        wait = aside(fetch)
+        try:
+            yield value  # type: ignore[misc]
+        except GeneratorExit:
+            with suppress(Exception):
+                wait()
+            raise
+
+
+def as_they_end(
+    aside: Aside, works: Mapping[Key, Callable[[], T]]
+) -> Generator[tuple[Key, Callable[[], T]], None, None]:
+    """All works at once: each one's key when it has ended, with what then gives what it gave, or raises."""
+    ended: SimpleQueue[Key] = SimpleQueue()
+
+    def run(key: Key, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        finally:
+            ended.put(key)
+
+    waits = {key: aside(partial(run, key, work)) for key, work in works.items()}
+    try:
+        while waits:
+            key = ended.get()
+            yield key, waits.pop(key)
+    finally:
+        for wait in waits.values():
+            with suppress(Exception):
+                wait()
+
+
+def _fail(error: Exception) -> NoReturn:
+    raise error
