@@ -5,7 +5,6 @@ from __future__ import annotations
 import botocore.session
 from botocore.config import Config
 
-from chalicelib.store.answers import AnswerParsers
 from chalicelib.store.table import DynamoClient
 
 CONNECT_SECONDS = 1.0
@@ -23,7 +22,5 @@ def dynamo_client() -> DynamoClient:
         max_pool_connections=CONNECTIONS,
         tcp_keepalive=True,
     )
-    session = botocore.session.get_session()
-    session.register_component("response_parser_factory", AnswerParsers())
-    client: DynamoClient = session.create_client("dynamodb", config=config)
+    client: DynamoClient = botocore.session.get_session().create_client("dynamodb", config=config)
     return client
