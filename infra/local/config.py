@@ -163,7 +163,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Local:
 
 
 def aws_environment(local: Local, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """`environ` with boto3 pointed at MiniStack, and at nothing of the user's own."""
+    """`environ` with botocore pointed at MiniStack, and at nothing of the user's own."""
     kept = {name: value for name, value in environ.items() if not name.startswith("AWS_")}
     proxied = [part for part in (environ.get("NO_PROXY") or environ.get("no_proxy") or "").split(",") if part]
     no_proxy = ",".join(dict.fromkeys([*proxied, HOST, "localhost"]))
