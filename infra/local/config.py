@@ -209,6 +209,9 @@ def service_environment(
         "TRAINYARD_BUNDLE_ENV": kept.get("TRAINYARD_BUNDLE_ENV") or _bundle_environment(local),
         "TRAINYARD_LOG_SHIPPING_SECONDS": kept.get("TRAINYARD_LOG_SHIPPING_SECONDS") or "5",
         "PYTHONUNBUFFERED": "1",
+        # glibc's own default. Unless it is told, it raises it as large blocks come and go, such as botocore's
+        # JSON at a start, and keeps as much as that of what is free.
+        "MALLOC_TRIM_THRESHOLD_": "131072",
     }
 
 
