@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chalicelib.aws_session import AwsSession
 from chalicelib.domain.repair import Repaired
 from chalicelib.domain.state_change import StateChange
 from chalicelib.errors import BusUnavailable, FunctionUnavailable, SecretUnavailable
@@ -33,16 +33,16 @@ KICK = {
 }
 
 
-def client(service: str) -> Any:
+def client(session: AwsSession, service: str) -> Any:
     """A botocore client of that service; making one takes a moment."""
     config = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard"})
-    return botocore.session.get_session().create_client(service, config=config)
+    return session.client(service, config=config)
 
 
-def hasty_client(service: str, **options: Any) -> Any:
+def hasty_client(session: AwsSession, service: str, **options: Any) -> Any:
     """One for whoever has better things to do than to wait, and comes back: 3 s at most."""
     config = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 1})
-    return botocore.session.get_session().create_client(service, config=config, **options)
+    return session.client(service, config=config, **options)
 
 
 def secret(manager: Any, arn: str) -> str:
@@ -54,15 +54,17 @@ def secret(manager: Any, arn: str) -> str:
 
 
 class LambdaKick:
-    """Invokes the function `name` asynchronously. Raises FunctionUnavailable."""
+    """Invokes the function `name` asynchronously; `connect` makes the client, on first use. Raises
+    FunctionUnavailable."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, connect: Callable[[], Any]) -> None:
         self._name = name
+        self._connect = connect
         self._lambda: Any = None
 
     def __call__(self) -> None:
         if self._lambda is None:
-            self._lambda = client("lambda")
+            self._lambda = self._connect()
         try:
             self._lambda.invoke(FunctionName=self._name, InvocationType="Event", Payload=json.dumps(KICK))
         except (BotoCoreError, ClientError) as error:

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from chalicelib.settings import Settings, load
 
 if TYPE_CHECKING:
     from chalicelib.api.tokens import TokenVerifier
+    from chalicelib.aws_session import AwsSession
     from chalicelib.cluster.sign_in import MakeSignIn
     from chalicelib.domain.manifest import ManifestSettings
     from chalicelib.metrics import Metrics
@@ -70,6 +71,12 @@ class Container:
         self.new_job_id = new_job_id
 
     @cached_property
+    def aws_session(self) -> AwsSession:
+        from chalicelib.aws_session import AwsSession
+
+        return AwsSession()
+
+    @cached_property
     def store(self) -> JobStore:
         from random import SystemRandom
 
@@ -83,18 +90,18 @@ class Container:
             counter_shards=self.settings.counter_shards,
             aside=self.aside,
         )
-        return DynamoStore(
-            dynamo_client(), options, clock=self.clock, sleep=self.sleep, random=SystemRandom()
-        )
+        client = dynamo_client(self.aws_session)
+        return DynamoStore(client, options, clock=self.clock, sleep=self.sleep, random=SystemRandom())
 
     @cached_property
     def clusters(self) -> Clusters:
         from chalicelib.cluster.connect import ConnectedClusters
 
         def eks(cluster: Mapping[str, str]) -> MakeSignIn:
+            from chalicelib.aws import hasty_client
             from chalicelib.eks import EksSignIn
 
-            return EksSignIn(cluster, self.clock)
+            return EksSignIn(cluster, self.clock, self.aws_session, partial(hasty_client, self.aws_session))
 
         settings = self.settings
         return ConnectedClusters(
@@ -132,7 +139,7 @@ class Container:
         from chalicelib.aws import client
         from chalicelib.objects import S3Objects
 
-        return S3Objects(lambda: client("s3"))
+        return S3Objects(partial(client, self.aws_session, "s3"))
 
     @cached_property
     def status_files(self) -> StatusFiles:
@@ -167,7 +174,7 @@ class Container:
         from chalicelib.cloudwatch import CloudWatchArchive, logs_client
         from chalicelib.services.shared_archive import SharedArchive
 
-        archive = CloudWatchArchive(self.settings.log_group, logs_client)
+        archive = CloudWatchArchive(self.settings.log_group, partial(logs_client, self.aws_session))
         return SharedArchive(archive, self.store, self.clock, self.sleep)
 
     @cached_property
@@ -187,7 +194,7 @@ class Container:
             from chalicelib.aws import client
             from chalicelib.aws import secret as read_secret
 
-            secret = read_secret(client("secretsmanager"), settings.terminal_secret_arn)
+            secret = read_secret(client(self.aws_session, "secretsmanager"), settings.terminal_secret_arn)
         return SignedTickets(secret, self.clock, lambda: uuid.uuid4().hex)
 
     @cached_property
@@ -218,9 +225,9 @@ class Container:
     def kick(self) -> Kick:
         if not self.settings.sync_function:
             return lambda: None
-        from chalicelib.aws import LambdaKick
+        from chalicelib.aws import LambdaKick, client
 
-        return LambdaKick(self.settings.sync_function)
+        return LambdaKick(self.settings.sync_function, partial(client, self.aws_session, "lambda"))
 
     @cached_property
     def outbox(self) -> Outbox:
@@ -245,7 +252,8 @@ class Container:
         from chalicelib.aws import EventBridge, client
         from chalicelib.services.state_changes import StateChanges
 
-        return StateChanges(EventBridge(self.settings.state_change_bus, client("events")), self.metrics.moved)
+        bus = EventBridge(self.settings.state_change_bus, client(self.aws_session, "events"))
+        return StateChanges(bus, self.metrics.moved)
 
     @cached_property
     def repair_bus(self) -> RepairBus:
@@ -253,7 +261,7 @@ class Container:
 
         if not self.settings.state_change_bus:
             return lambda repairs: [True] * len(repairs)
-        return EventBridge(self.settings.state_change_bus, hasty_client("events")).repairs
+        return EventBridge(self.settings.state_change_bus, hasty_client(self.aws_session, "events")).repairs
 
     @cached_property
     def news(self) -> Callable[[Sequence[Follow]], News]:

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chalicelib.aws_session import AwsSession
 from chalicelib.domain.logs import DISORDER, Chunk, Mark, Stamped, last, nanoseconds, pieces, resume
 from chalicelib.domain.manifest import CONTAINER
 from chalicelib.errors import LogsUnavailable
@@ -130,10 +130,10 @@ class CloudWatchArchive:
             return self._client
 
 
-def logs_client() -> Any:
-    """A client for the region, the credentials and the endpoint of the environment."""
+def logs_client(session: AwsSession) -> Any:
+    """A client for reading logs while somebody waits for them."""
     config = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3})
-    return botocore.session.get_session().create_client("logs", config=config)
+    return session.client("logs", config=config)
 
 
 class _NoStream(Exception):

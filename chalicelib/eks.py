@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-import botocore.session
 from botocore.credentials import Credentials
 from botocore.exceptions import (
     BotoCoreError,
@@ -29,7 +28,6 @@ from botocore.exceptions import (
 from botocore.model import ServiceId
 from botocore.signers import RequestSigner
 
-from chalicelib.aws import hasty_client
 from chalicelib.cluster.sign_in import SignIn
 from chalicelib.errors import ClusterForbids, ClusterUnavailable, SignInFailed
 from chalicelib.kept import Kept
@@ -80,12 +78,14 @@ class EksSignIn:
     is not tried again for a moment: the jobs of a batch ask one after the other.
     """
 
-    def __init__(self, cluster: Mapping[str, str], clock: Clock, connect: Connect = hasty_client) -> None:
+    def __init__(
+        self, cluster: Mapping[str, str], clock: Clock, session: Callable[[], Any], connect: Connect
+    ) -> None:
         self._cluster = cluster
         self._what = f"EKS cluster {cluster['eks']!r}"
         self._clock = clock
         self._connect = connect
-        self._session = Kept(botocore.session.get_session, timedelta.max, clock)
+        self._session = session
         self._role = Kept(self._assume_role, ROLE_LASTS, clock)
         self._address = Kept(self._look_up, ADDRESS_LASTS, clock)
 

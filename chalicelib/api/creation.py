@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from chalicelib.api import fields
+from chalicelib.api.refusals import Dialect
 from chalicelib.api.requests import Call
-from chalicelib.api.responses import Dialect
 from chalicelib.domain.job import Job
 from chalicelib.errors import FieldError, InvalidRequest
 from chalicelib.services.submission import JobRequest, Rendered, Submission, resolve

@@ -9,8 +9,8 @@ from typing import Any
 
 from chalicelib.api import documents, jobs_schemas, strict_json, training_v1_schemas
 from chalicelib.api.documents import FILE, Document
-from chalicelib.api.requests import language_of
-from chalicelib.api.responses import Dialect, detail
+from chalicelib.api.messages import language_of
+from chalicelib.api.refusals import Dialect, detail
 from chalicelib.api.strict_json import BODY, Parsed
 from chalicelib.domain.uploads import MOST_JOBS
 from chalicelib.errors import FieldError, InvalidRequest

@@ -10,7 +10,7 @@ from chalicelib.api.auth import authorizer
 from chalicelib.api.creation import create
 from chalicelib.api.cursors import from_cursor, to_cursor
 from chalicelib.api.fields import validate
-from chalicelib.api.jobs_schemas import DIALECT, success
+from chalicelib.api.jobs_dialect import DIALECT, success
 from chalicelib.api.messages import say
 from chalicelib.api.requests import Call, job_id, pod_name
 from chalicelib.api.responses import answer, answering

@@ -12,9 +12,9 @@ from pydantic.alias_generators import to_camel
 
 from chalicelib.api import fields
 from chalicelib.api.creation import CreateFields, Creation, unknown_names
+from chalicelib.api.jobs_dialect import DIALECT
 from chalicelib.api.logs import Following, Lines
 from chalicelib.api.requests import depth_errors, unknown_errors
-from chalicelib.api.responses import Dialect, Failure
 from chalicelib.api.strict_json import Parsed
 from chalicelib.domain.events import Event
 from chalicelib.domain.job import Job, JobSpec, JobSummary
@@ -26,12 +26,6 @@ from chalicelib.services.ports import JobPage, ListQuery
 from chalicelib.settings import Settings
 
 STATUS_WORDS: Mapping[str, Status] = {status.value.capitalize(): status for status in Status}
-NAMES = {
-    "name": "jobName",
-    "pool": "resourcePoolId",
-    "script_path": "scriptPath",
-    "client_token": "clientToken",
-}
 _TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9:]{8}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})", re.A
 )
@@ -122,24 +116,11 @@ class EventParameters(fields.Fields):
     cursor: Annotated[str, PlainValidator(fields.text(1, 512))] | None = None
 
 
-def failure(wrong: Failure) -> dict[str, Any]:
-    error: dict[str, Any] = {"code": wrong.code, "details": wrong.details}
-    return {"success": False, "message": wrong.message, "error": error}
-
-
-DIALECT = Dialect(failure=failure, status_word=lambda status: status.value.capitalize(), names=NAMES)
-
-
 def creation(parsed: Parsed, settings: Settings) -> Creation:
     """A create request. Raises InvalidRequest."""
     others = [*_missing(parsed.fields), *unknown_names(parsed.fields, settings, DIALECT)]
     body = fields.validate(CreateBody, parsed, others)
     return Creation(body.job_request(name=body.job_name), body.client_token, bool(body.dry_run))
-
-
-def success(**parts: Any) -> dict[str, Any]:
-    """The envelope with what the contract shows of `data` and `message`."""
-    return {"success": True, **parts}
 
 
 def listed(page: JobPage) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
@@ -211,6 +212,19 @@ PROBLEMS: Mapping[str, tuple[str, str]] = {
     "job_deleted": ("已被删除", "has been deleted"),
     "json_surrogate": ("包含不成对的代理字符", "contains a lone surrogate"),
 }
+
+
+def language_of(accept: str) -> Language:
+    """The language that an Accept-Language header likes best; Chinese unless it says otherwise."""
+    best, weight = Language.ZH, 0.0
+    for part in accept.lower().split(","):
+        tag, _, parameter = part.strip().partition(";")
+        match = re.fullmatch(r"\s*q\s*=\s*([01](?:\.[0-9]{0,3})?)\s*", parameter)
+        quality = float(match[1]) if match else 1.0
+        primary = tag.strip().partition("-")[0]
+        if primary in set(Language) and quality > weight:
+            best, weight = Language(primary), quality
+    return best
 
 
 def say(key: str, language: Language, **values: Any) -> str:

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from chalicelib.api import strict_json
 from chalicelib.api.fields import Fields, Model, check_token, is_dns_name, validate
-from chalicelib.api.messages import Language
+from chalicelib.api.messages import Language, language_of
 from chalicelib.api.strict_json import Parsed
 from chalicelib.errors import (
     FieldError,
@@ -128,19 +128,6 @@ class Call:
 
     def _header(self, name: str) -> str:
         return self._request.headers.get(name) or ""
-
-
-def language_of(accept: str) -> Language:
-    """The language that an Accept-Language header likes best; Chinese unless it says otherwise."""
-    best, weight = Language.ZH, 0.0
-    for part in accept.lower().split(","):
-        tag, _, parameter = part.strip().partition(";")
-        match = re.fullmatch(r"\s*q\s*=\s*([01](?:\.[0-9]{0,3})?)\s*", parameter)
-        quality = float(match[1]) if match else 1.0
-        primary = tag.strip().partition("-")[0]
-        if primary in set(Language) and quality > weight:
-            best, weight = Language(primary), quality
-    return best
 
 
 def job_id(text: str) -> str:

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 from chalicelib.api import fields
 from chalicelib.api.creation import CreateFields, Creation, unknown_names
 from chalicelib.api.logs import Following, Lines
+from chalicelib.api.refusals import Dialect, Failure
 from chalicelib.api.requests import depth_errors
-from chalicelib.api.responses import Dialect, Failure
 from chalicelib.api.strict_json import Parsed
 from chalicelib.domain.job import Job, JobSummary
 from chalicelib.domain.moments import timestamp

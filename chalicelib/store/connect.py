@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import botocore.session
 from botocore.config import Config
 
+from chalicelib.aws_session import AwsSession
 from chalicelib.store.table import DynamoClient
 
 CONNECT_SECONDS = 1.0
@@ -13,8 +13,8 @@ ATTEMPTS = 3  # of one request: lost connections, 5xx, throttling
 CONNECTIONS = 16
 
 
-def dynamo_client() -> DynamoClient:
-    """A client for the region, the credentials and the endpoint of the environment."""
+def dynamo_client(session: AwsSession) -> DynamoClient:
+    """How long a request may take, and how often it is tried, is the same for all of the store."""
     config = Config(
         connect_timeout=CONNECT_SECONDS,
         read_timeout=READ_SECONDS,
@@ -22,5 +22,5 @@ def dynamo_client() -> DynamoClient:
         max_pool_connections=CONNECTIONS,
         tcp_keepalive=True,
     )
-    client: DynamoClient = botocore.session.get_session().create_client("dynamodb", config=config)
+    client: DynamoClient = session.client("dynamodb", config=config)
     return client

@@ -163,7 +163,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Local:
 
 
 def aws_environment(local: Local, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """`environ` with boto3 pointed at MiniStack, and at nothing of the user's own."""
+    """`environ` with botocore pointed at MiniStack, and at nothing of the user's own."""
     kept = {name: value for name, value in environ.items() if not name.startswith("AWS_")}
     proxied = [part for part in (environ.get("NO_PROXY") or environ.get("no_proxy") or "").split(",") if part]
     no_proxy = ",".join(dict.fromkeys([*proxied, HOST, "localhost"]))
@@ -209,6 +209,9 @@ def service_environment(
         "TRAINYARD_BUNDLE_ENV": kept.get("TRAINYARD_BUNDLE_ENV") or _bundle_environment(local),
         "TRAINYARD_LOG_SHIPPING_SECONDS": kept.get("TRAINYARD_LOG_SHIPPING_SECONDS") or "5",
         "PYTHONUNBUFFERED": "1",
+        # glibc's own default. Unless it is told, it raises it as large blocks come and go, such as botocore's
+        # JSON at a start, and keeps as much as that of what is free.
+        "MALLOC_TRIM_THRESHOLD_": "131072",
     }
 
 

@@ -19,10 +19,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chalicelib.aws_session import AwsSession
 from chalicelib.settings import load
 from infra.local import config
 from infra.local.cluster_setup import as_admin
@@ -168,9 +168,8 @@ class Shipper:
 def _client() -> Any:
     # The streams try again by themselves, in order and without an end.
     retries = {"mode": "standard", "total_max_attempts": 1}
-    return boto3.session.Session().client(
-        "logs", config=Config(retries=retries, connect_timeout=5, read_timeout=30)
-    )
+    config = Config(retries=retries, connect_timeout=5, read_timeout=30)
+    return AwsSession().client("logs", config=config)
 
 
 def _open_as_many_files_as_allowed() -> None:

@@ -16,10 +16,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
+from chalicelib.aws_session import AwsSession
 from infra.local import buckets, template
 from infra.local.config import (
     AWS_KEY_ID,
@@ -106,8 +106,8 @@ def answers(local: Local) -> bool:
 
 
 def client(local: Local, service: str) -> Any:
-    """A boto3 client of MiniStack that ignores whatever AWS settings the user's shell has."""
-    return boto3.session.Session().client(
+    """A client of MiniStack that ignores whatever AWS settings the user's shell has."""
+    return AwsSession().client(
         service,
         endpoint_url=local.aws_url,
         region_name=REGION,

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -190,9 +189,8 @@ def _dead_letter_queue(local: Local, mapping: Mapping[str, Any]) -> str | None:
 def _client(service: str) -> Any:
     # The pump tries again by itself, and has to know that the connection was lost.
     retries = {"mode": "standard", "total_max_attempts": 1}
-    return boto3.session.Session().client(
-        service, config=Config(retries=retries, connect_timeout=5, read_timeout=30)
-    )
+    config = Config(retries=retries, connect_timeout=5, read_timeout=30)
+    return bootstrap.container().aws_session.client(service, config=config)
 
 
 def _text_time(seconds: float) -> str:

@@ -44,7 +44,7 @@ async def serve(settings: RelaySettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     shells = Shells(container().clusters)
-    relay = Relay(container().redemption, shells, settings)
+    relay = Relay(lambda: container().redemption, shells, settings)
     runner = web.AppRunner(relay.application(), access_log=None, shutdown_timeout=1)
     await runner.setup()
     await web.TCPSite(runner, settings.host, settings.port).start()

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
 from aiohttp import hdrs, web
-from chalice.app import Response
 
-from chalicelib.api.jobs_schemas import DIALECT, success
-from chalicelib.api.requests import language_of
-from chalicelib.api.responses import answer, failed
+from chalicelib.api.jobs_dialect import DIALECT, success
+from chalicelib.api.messages import language_of
+from chalicelib.api.refusals import JSON, json_text, refusal
 from chalicelib.domain.moments import timestamp
 from chalicelib.errors import (
     ClusterUnavailable,
@@ -38,13 +38,15 @@ FATE_LOOKS, FATE_PAUSE_SECONDS = 8, 0.5  # a pod's end shows in its status a mom
 BROKEN = Ending(1011, "internal_error", "the terminal service failed; its log says how")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+T = TypeVar("T")
 log = logging.getLogger("trainyard.terminal")
 
 
 class Relay:
-    """Opens terminals for tickets, until it is told to stop."""
+    """Opens terminals for tickets, until it is told to stop. The first ticket has `redemption` made: a relay
+    that nobody uses keeps no client of the table."""
 
-    def __init__(self, redemption: Redemption, shells: Shells, settings: RelaySettings) -> None:
+    def __init__(self, redemption: Callable[[], Redemption], shells: Shells, settings: RelaySettings) -> None:
         self._redemption = redemption
         self._shells = shells
         self._settings = settings
@@ -77,7 +79,7 @@ class Relay:
         origin = request.headers.get(hdrs.ORIGIN)
         if origin is not None and origin not in self._settings.origins:
             raise OriginForbidden(origin)
-        admission = await asyncio.to_thread(self._redemption.admit, request.match_info["ticket"])
+        admission = await self._ask(lambda desk: desk.admit(request.match_info["ticket"]))
         client = web.WebSocketResponse(
             protocols=(PROTOCOL,), autoping=False, compress=False, max_msg_size=HARD_LIMIT, timeout=3
         )
@@ -93,12 +95,12 @@ class Relay:
         return client
 
     async def _serve(self, request: web.Request, client: web.WebSocketResponse, admission: Admission) -> None:
-        await asyncio.to_thread(self._redemption.take, admission)
+        await self._ask(lambda desk: desk.take(admission))
         shell = await self._shells.open(admission)
         began, ending, noted = asyncio.get_running_loop().time(), BROKEN, False
         try:
             # What cannot be noted does not take place.
-            await asyncio.to_thread(self._redemption.opened, admission)
+            await self._ask(lambda desk: desk.opened(admission))
             noted = True
             ending = await self._connected(request, client, admission, shell)
             await finish(client, ending, request.transport)
@@ -123,6 +125,10 @@ class Relay:
             log.exception("a session broke")
             return BROKEN
 
+    async def _ask(self, what: Callable[[Redemption], T]) -> T:
+        """In a thread: the table and Kubernetes let one wait."""
+        return await asyncio.to_thread(lambda: what(self._redemption()))
+
     def _greeting(self, admission: Admission) -> dict[str, object]:
         grant = admission.ticket.grant
         return {
@@ -138,7 +144,7 @@ class Relay:
             if look:
                 await asyncio.sleep(FATE_PAUSE_SECONDS)
             try:
-                if why := await asyncio.to_thread(self._redemption.fate, admission):
+                if why := await self._ask(lambda desk: desk.fate(admission)):
                     return why
             except ClusterUnavailable:
                 return None
@@ -148,7 +154,7 @@ class Relay:
         """In the job's events, or at least in the log."""
         for pause in (*NOTE_AGAIN_SECONDS, None):
             try:
-                await asyncio.to_thread(self._redemption.closed, admission, ending.message, seconds)
+                await self._ask(lambda desk: desk.closed(admission, ending.message, seconds))
                 return
             except TrainyardError as error:
                 grant = admission.ticket.grant
@@ -170,15 +176,16 @@ async def _answering(request: web.Request, handler: Handler) -> web.StreamRespon
     try:
         return await handler(request)
     except TrainyardError as error:
-        refusal = error
+        wrong = error
     except web.HTTPNotFound:
-        refusal = NotFound(request.path)
+        wrong = NotFound(request.path)
     except (web.HTTPException, ConnectionError):
         raise
     except Exception:
         log.exception("%s failed", request.method)  # not the path: a ticket may be in it
-        refusal = TrainyardError()
-    return _sent(failed(refusal, DIALECT, language_of(request.headers.get(hdrs.ACCEPT_LANGUAGE, ""))))
+        wrong = TrainyardError()
+    said = refusal(wrong, DIALECT, language_of(request.headers.get(hdrs.ACCEPT_LANGUAGE, "")))
+    return _sent(said.body, said.status, said.headers)
 
 
 def _described(admission: Admission) -> web.Response:
@@ -190,9 +197,11 @@ def _described(admission: Admission) -> web.Response:
         "expiresAt": timestamp(ticket.expires_at),
         "protocol": PROTOCOL,
     }
-    return _sent(answer(success(data=data)))
+    return _sent(success(data=data))
 
 
-def _sent(said: Response) -> web.Response:
-    headers = {name: str(value) for name, value in said.headers.items()}
-    return web.Response(text=said.body, status=said.status_code, headers=headers)
+def _sent(
+    body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    headers = {hdrs.CONTENT_TYPE: JSON, **(headers or {})}
+    return web.Response(text=json_text(body), status=status, headers=headers)

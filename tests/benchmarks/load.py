@@ -19,9 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from infra.local import stack
 from tests.benchmarks.member import Member, member
-from tests.benchmarks.memory import held
+from tests.benchmarks.memory import held, running, told
 from tests.benchmarks.results import machine
 from tests.benchmarks.timing import quantile
 
@@ -100,8 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             noted = load.minutes.get(minute, Minute())
             failures += noted.errors
             cells = [_cell(noted.times.get(kind, [])) for kind in kinds]
-            pids = {name: pid for name, pid in stack.status(one.stack.local).items() if pid}
-            memory = ", ".join(f"{name} {mb:.0f}" for name, mb in held(pids).items())
+            memory = told(held(running(one)))
             print(f"| {minute + 1} | {' | '.join(cells)} | {noted.errors.total()} | {memory} |", flush=True)
             if not asking.is_alive():
                 break

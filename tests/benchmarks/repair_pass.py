@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from chalicelib.aws_session import AwsSession
 from chalicelib.bootstrap import Container
 from chalicelib.cluster.api import KubernetesApi
 from chalicelib.domain import labels
@@ -47,7 +48,7 @@ def _peak() -> float:
 
 
 def _requests(container: Container) -> Callable[[], object]:
-    recorder = Recorder(dynamo_client())
+    recorder = Recorder(dynamo_client(AwsSession()))
     for _ in recorded_store(recorder, container.settings.jobs_table).unsettled():
         pass
     cluster = KubernetesApi.from_kubeconfig(config.load().service_kubeconfig, None, 30)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import botocore.session
@@ -13,6 +14,7 @@ from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError
 from botocore.stub import Stubber
 
 from chalicelib.aws import hasty_client
+from chalicelib.aws_session import AwsSession
 from chalicelib.eks import ROLE_LASTS, SESSION, TOKEN_LASTS, Connect, EksSignIn
 from chalicelib.errors import ClusterForbids, ClusterUnavailable, SignInFailed
 from chalicelib.kept import FAILURE_LASTS
@@ -93,7 +95,7 @@ def now() -> datetime:
 
 
 def test_the_token_is_the_signed_request_that_eks_documents(aws: Aws, clock: Clock) -> None:
-    token = EksSignIn(HERE, clock, aws)().token()
+    token = EksSignIn(HERE, clock, AwsSession(), aws)().token()
     assert token.startswith("k8s-aws-v1.") and "=" not in token
     assert not set(token) & set("+/")
     told = decoded(token)
@@ -119,7 +121,7 @@ def test_the_token_is_the_signed_request_that_eks_documents(aws: Aws, clock: Clo
     ],
 )
 def test_the_token_is_for_the_region_s_own_sts(clock: Clock, aws: Aws, region: str, suffix: str) -> None:
-    token = EksSignIn({**HERE, "region": region}, clock, aws)().token()
+    token = EksSignIn({**HERE, "region": region}, clock, AwsSession(), aws)().token()
     assert check(token, "prod", region, SECRETS, now(), suffix) == "AKIDOWN"
 
 
@@ -127,7 +129,7 @@ def test_the_token_carries_the_session_of_a_lambda_s_role(
     aws: Aws, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SESSION_TOKEN", "a/session+token==")
-    token = EksSignIn(HERE, clock, aws)().token()
+    token = EksSignIn(HERE, clock, AwsSession(), aws)().token()
     assert decoded(token).query["X-Amz-Security-Token"] == "a/session+token=="
     assert check(token, "prod", "eu-west-1", SECRETS, now()) == "AKIDOWN"
 
@@ -145,7 +147,7 @@ def test_the_token_carries_the_session_of_a_lambda_s_role(
 def test_a_token_opens_one_cluster_for_a_quarter_of_an_hour(
     aws: Aws, clock: Clock, cluster: str, secrets: Mapping[str, str], age: timedelta, why: str
 ) -> None:
-    token = EksSignIn(HERE, clock, aws)().token()
+    token = EksSignIn(HERE, clock, AwsSession(), aws)().token()
     with pytest.raises(NotKnown, match=why):
         check(token, cluster, "eu-west-1", secrets, now() + age)
 
@@ -155,13 +157,14 @@ def test_the_region_is_the_function_s_own_where_the_cluster_names_none(
 ) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "ap-south-1")
     cluster = {name: text for name, text in HERE.items() if name != "region"}
-    assert decoded(EksSignIn(cluster, clock, aws)().token()).host == "sts.ap-south-1.amazonaws.com"
+    token = EksSignIn(cluster, clock, AwsSession(), aws)().token()
+    assert decoded(token).host == "sts.ap-south-1.amazonaws.com"
 
 
 def test_the_address_is_looked_up_once_and_again_only_for_a_new_sign_in_a_minute_later(
     aws: Aws, clock: Clock
 ) -> None:
-    sign_in = EksSignIn(LOOKED_UP, clock, aws)
+    sign_in = EksSignIn(LOOKED_UP, clock, AwsSession(), aws)
     aws.tells()
     for _ in range(3):
         one = sign_in()
@@ -175,18 +178,18 @@ def test_the_address_is_looked_up_once_and_again_only_for_a_new_sign_in_a_minute
 
 
 def test_a_cluster_whose_address_is_configured_is_not_looked_up(aws: Aws, clock: Clock) -> None:
-    one = EksSignIn(HERE, clock, aws)()
+    one = EksSignIn(HERE, clock, AwsSession(), aws)()
     assert (one.host, one.certificate_authority) == (HOST, PEM)
     assert aws.connected == []
 
 
 def test_a_cluster_that_is_being_updated_goes_on(aws: Aws, clock: Clock) -> None:
     aws.tells("UPDATING")
-    assert EksSignIn(LOOKED_UP, clock, aws)().host == HOST
+    assert EksSignIn(LOOKED_UP, clock, AwsSession(), aws)().host == HOST
 
 
 def test_a_role_of_another_account_signs_and_looks_up(aws: Aws, clock: Clock) -> None:
-    sign_in = EksSignIn({**LOOKED_UP, "role_arn": ROLE}, clock, aws)
+    sign_in = EksSignIn({**LOOKED_UP, "role_arn": ROLE}, clock, AwsSession(), aws)
     aws.lends(1)
     aws.tells()
     token = sign_in().token()
@@ -204,7 +207,7 @@ def test_a_role_of_another_account_signs_and_looks_up(aws: Aws, clock: Clock) ->
 
 
 def test_a_role_is_assumed_again_while_it_is_good_for_one_more_token(aws: Aws, clock: Clock) -> None:
-    sign_in = EksSignIn({**HERE, "role_arn": ROLE}, clock, aws)
+    sign_in = EksSignIn({**HERE, "role_arn": ROLE}, clock, AwsSession(), aws)
     aws.lends(1)
     assert decoded(sign_in().token()).access_key == "ASIAROLE00000001"
     clock.now += ROLE_LASTS - A_MOMENT
@@ -218,7 +221,7 @@ def test_a_role_is_assumed_again_while_it_is_good_for_one_more_token(aws: Aws, c
 
 def test_a_token_is_kept_until_a_minute_before_it_expires(aws: Aws, clock: Clock) -> None:
     """Its keys tell: those of the role are others by then."""
-    sign_in = EksSignIn({**HERE, "role_arn": ROLE}, clock, aws)
+    sign_in = EksSignIn({**HERE, "role_arn": ROLE}, clock, AwsSession(), aws)
     aws.lends(1)
     sign_in().token()
     clock.now += ROLE_LASTS - A_MOMENT
@@ -248,7 +251,7 @@ def test_what_eks_refuses_is_said_in_words_that_name_no_account(
 ) -> None:
     aws.eks.add_client_error("describe_cluster", code, f"User: {ROLE} is not authorized")
     with pytest.raises(error, match=words) as raised:
-        EksSignIn(LOOKED_UP, clock, aws)()
+        EksSignIn(LOOKED_UP, clock, AwsSession(), aws)()
     assert type(raised.value) is error
     assert "222222222222" not in str(raised.value)
 
@@ -256,7 +259,7 @@ def test_what_eks_refuses_is_said_in_words_that_name_no_account(
 def test_a_role_that_may_not_be_assumed_is_a_permission_that_is_missing(aws: Aws, clock: Clock) -> None:
     aws.sts.add_client_error("assume_role", "AccessDenied", f"not authorized: {ROLE}")
     with pytest.raises(ClusterForbids, match=r"sts:AssumeRole\): a permission is missing") as raised:
-        EksSignIn({**HERE, "role_arn": ROLE}, clock, aws)().token()
+        EksSignIn({**HERE, "role_arn": ROLE}, clock, AwsSession(), aws)().token()
     assert ROLE not in str(raised.value)
 
 
@@ -273,13 +276,13 @@ def test_a_role_that_may_not_be_assumed_is_a_permission_that_is_missing(aws: Aws
 def test_a_cluster_that_is_not_active_says_so(aws: Aws, clock: Clock, status: str, words: str) -> None:
     aws.tells(status)
     with pytest.raises(SignInFailed, match=f"^EKS cluster 'prod' {words}$"):
-        EksSignIn(LOOKED_UP, clock, aws)()
+        EksSignIn(LOOKED_UP, clock, AwsSession(), aws)()
 
 
 def test_a_certificate_authority_that_is_none_says_so(aws: Aws, clock: Clock) -> None:
     aws.tells(ca="no base64!")
     with pytest.raises(SignInFailed, match="certificate authority cannot be read"):
-        EksSignIn(LOOKED_UP, clock, aws)()
+        EksSignIn(LOOKED_UP, clock, AwsSession(), aws)()
 
 
 @pytest.mark.parametrize(
@@ -292,15 +295,16 @@ def test_an_aws_that_does_not_answer_says_what_a_vpc_needs(clock: Clock, error: 
         raise error
 
     with pytest.raises(SignInFailed, match="does not answer; in a VPC, that takes a NAT gateway"):
-        EksSignIn(LOOKED_UP, clock, silent)()
+        EksSignIn(LOOKED_UP, clock, AwsSession(), silent)()
 
 
 def test_a_real_client_gives_up_on_an_address_where_nobody_is(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_EKS", "http://127.0.0.1:1")
+    own = AwsSession()
     with pytest.raises(SignInFailed, match="AWS does not answer"):
-        EksSignIn(LOOKED_UP, clock, hasty_client)()
+        EksSignIn(LOOKED_UP, clock, own, partial(hasty_client, own))()
 
 
 @pytest.mark.parametrize(
@@ -323,11 +327,11 @@ def test_what_a_signature_takes_and_is_not_there_is_named(
 ) -> None:
     monkeypatch.delenv(gone, raising=False)
     with pytest.raises(SignInFailed, match=words):
-        EksSignIn(cluster, clock, aws)().token()
+        EksSignIn(cluster, clock, AwsSession(), aws)().token()
 
 
 def test_what_failed_is_not_tried_again_for_a_moment_and_then_is(aws: Aws, clock: Clock) -> None:
-    sign_in = EksSignIn(LOOKED_UP, clock, aws)
+    sign_in = EksSignIn(LOOKED_UP, clock, AwsSession(), aws)
     aws.eks.add_client_error("describe_cluster", "ThrottlingException")
     for _ in range(3):
         with pytest.raises(SignInFailed, match="throttles"):
@@ -339,7 +343,7 @@ def test_what_failed_is_not_tried_again_for_a_moment_and_then_is(aws: Aws, clock
 
 
 def test_a_new_sign_in_does_not_bring_the_old_token_again(aws: Aws, clock: Clock) -> None:
-    sign_in = EksSignIn(HERE, clock, aws)
+    sign_in = EksSignIn(HERE, clock, AwsSession(), aws)
     before, after = sign_in(), sign_in()
     assert before.token is not after.token
     assert before.token() == before.token()

@@ -15,6 +15,7 @@ from urllib3.exceptions import IncompleteRead, ProtocolError, SSLError
 from urllib3.exceptions import ReadTimeoutError as PoolReadTimeout
 
 from chalicelib.aws import client
+from chalicelib.aws_session import AwsSession
 from chalicelib.domain.uploads import Place, Upload
 from chalicelib.errors import ObjectsUnavailable
 from chalicelib.objects import S3Objects
@@ -42,7 +43,7 @@ def s3() -> Iterator[Any]:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             environment.setenv(name, "x")
         environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        yield client("s3")
+        yield client(AwsSession(), "s3")
 
 
 @pytest.fixture

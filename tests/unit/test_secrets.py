@@ -9,6 +9,7 @@ import pytest
 from moto import mock_aws
 
 from chalicelib.aws import client
+from chalicelib.aws_session import AwsSession
 from chalicelib.bootstrap import Container
 from chalicelib.errors import SecretUnavailable
 from chalicelib.services.ports import Grant
@@ -24,7 +25,7 @@ def manager(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     with mock_aws():
-        yield client("secretsmanager")
+        yield client(AwsSession(), "secretsmanager")
 
 
 def container(**settings: str) -> Container:

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from chalicelib.aws_session import AwsSession
 from chalicelib.domain.states import Status
 from chalicelib.errors import StaleRecord, StoreUnavailable
 from chalicelib.services.ports import Idempotency
@@ -65,7 +66,7 @@ def line(local: Local, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterato
     for name, value in config.aws_environment(local, {}).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{config.HOST}:{server.server_port}")
-    bench.store = bench.another(dynamo_client())
+    bench.store = bench.another(dynamo_client(AwsSession()))
     yield line
     server.shutdown()
     server.server_close()

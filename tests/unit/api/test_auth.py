@@ -15,8 +15,8 @@ from app import app
 from chalicelib import errors
 from chalicelib.api.auth import authorizer
 from chalicelib.api.messages import ERRORS, MESSAGES, PROBLEMS
+from chalicelib.api.refusals import STATUSES
 from chalicelib.api.requests import Call
-from chalicelib.api.responses import STATUSES
 from chalicelib.errors import NotAuthenticated, TrainyardError
 from chalicelib.services.caller import Caller, Role
 

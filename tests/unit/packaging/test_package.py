@@ -38,10 +38,10 @@ def test_the_runtimes_are_those_that_lambda_has() -> None:
 
 
 def test_every_service_that_the_code_makes_a_client_of_ships() -> None:
-    asked = re.compile(r"""(?:client|connect)\(\s*["']([a-z0-9-]+)["']""")
+    asked = re.compile(r"""(?:client|connect)[(,]\s*(?:self\.aws_session,\s*)?["']([a-z0-9-]+)["']""")
     files = (REPO / "chalicelib").rglob("*.py")
     wanted = {service for file in files for service in asked.findall(file.read_text())}
-    assert {"dynamodb", "eks", "events", "lambda", "logs", "s3", "sts"} <= wanted
+    assert {"dynamodb", "eks", "events", "lambda", "logs", "s3", "secretsmanager", "sts"} <= wanted
     assert wanted <= trim.SERVICES
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from chalicelib.aws import DETAIL_TYPE, SOURCE, EventBridge, client
+from chalicelib.aws_session import AwsSession
 from chalicelib.domain.state_change import StateChange
 from chalicelib.domain.states import Status
 from chalicelib.errors import BusUnavailable
@@ -185,7 +186,7 @@ def test_the_schema_refuses_what_is_not_an_event_of_ours() -> None:
 @pytest.fixture
 def bus(monkeypatch: pytest.MonkeyPatch) -> tuple[EventBridge, Stubber]:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    events = client("events")
+    events = client(AwsSession(), "events")
     return EventBridge("changes", events), Stubber(events)
 
 

@@ -12,6 +12,7 @@ from botocore.stub import Stubber
 from jsonschema import Draft202012Validator
 
 from chalicelib.aws import REPAIR_DETAIL_TYPE, SOURCE, EventBridge, client
+from chalicelib.aws_session import AwsSession
 from chalicelib.domain.repair import Repair, Repaired
 from chalicelib.errors import BusUnavailable
 from chalicelib.services.repairs import PATIENCE, PAUSE, Repairs
@@ -173,7 +174,7 @@ def test_the_schema_knows_every_kind_and_refuses_what_is_not_an_event_of_ours() 
 
 def test_the_bus_gets_each_repair_with_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    events = client("events")
+    events = client(AwsSession(), "events")
     entry = {
         "EventBusName": "changes",
         "Source": "trainyard",

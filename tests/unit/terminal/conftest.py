@@ -152,7 +152,7 @@ def play(desk: Desk) -> Play:  # noqa: F811
 
     async def run(scenario: Scenario, settings: RelaySettings) -> None:
         shells = FakeShells()
-        relay = Relay(desk.redemption, cast(Shells, shells), settings)
+        relay = Relay(lambda: desk.redemption, cast(Shells, shells), settings)
         server = web.AppRunner(relay.application(), access_log=None)
         await server.setup()
         await web.TCPSite(server, "127.0.0.1", 0).start()

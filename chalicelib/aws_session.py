@@ -1,0 +1,32 @@
+"""What all AWS clients of a process are made of. Each session of botocore's reads and keeps for itself what
+botocore knows of AWS: 8 MB, and the time that it takes to parse it."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import botocore.session
+
+
+class AwsSession:
+    """The region, the credentials and the endpoint of the environment; built on first use."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._session: Any = None
+
+    def __call__(self) -> Any:
+        """botocore's session. Not for making clients: it lets only one thread at a time do that."""
+        with self._lock:
+            return self._opened()
+
+    def client(self, service: str, **options: Any) -> Any:
+        """A client of that service; `options` are those of botocore's create_client."""
+        with self._lock:
+            return self._opened().create_client(service, **options)
+
+    def _opened(self) -> Any:
+        if self._session is None:
+            self._session = botocore.session.get_session()
+        return self._session
