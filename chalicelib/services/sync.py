@@ -16,7 +16,7 @@ from functools import partial
 
 from chalicelib.domain.census import census
 from chalicelib.domain.decide import Nothing
-from chalicelib.domain.job import Job, Reason
+from chalicelib.domain.job import Job
 from chalicelib.domain.observed import Workload
 from chalicelib.domain.pools import Pool
 from chalicelib.domain.states import Status
@@ -29,6 +29,7 @@ from chalicelib.errors import (
     StoreUnavailable,
     TrainyardError,
 )
+from chalicelib.services.backlog import Backlog
 from chalicelib.services.feed import Feed
 from chalicelib.services.leading import Leading
 from chalicelib.services.placement import pool_of
@@ -41,7 +42,6 @@ LEASE = "sync"
 LAST_SECONDS = 8.0  # that a run leaves of its time: to finish what it does, and for its threads to end
 HAND_OVER = timedelta(seconds=0.25)  # how often a successor asks for the lease
 ENDED = ("Succeeded", "Failed")  # phases of a pod that has nothing more to tell
-OUTBOX_FIRST = timedelta(seconds=3)  # for a record that nobody has tried: two at once do the work twice
 LINGER = timedelta(seconds=5)  # after the last job is settled: what happened to it is told a little later
 
 
@@ -83,6 +83,7 @@ class Sync:
         self._leading = Leading(store, LEASE, pace.holder, pace.lease, clock)
         self._again: set[str] = set()  # jobs that the next sweep is to come to, whatever their records say
         self._down: set[str] = set()  # pools that are not waited for until their watches get through
+        self._backlog = Backlog()
         self._is_following = False
 
     def run(self, seconds_left: Callable[[], float], *, whole: bool = False, patient: bool = True) -> int:
@@ -139,8 +140,8 @@ class Sync:
         again, self._again = self._again, set()
         records = {job.id: job for job in self._store.unsettled(but=Status.RUNNING)}
         records |= self._store.get_many(sorted(again - records.keys()))
-        # In another order than the outbox's, or both come to one job after the other at the same time.
-        for job in sorted(records.values(), key=lambda job: job.id[::-1]):
+        self._backlog.seen(records.values())
+        for job in records.values():
             if not self._leading.goes_on():
                 raise LeaseLost("it ran out while records were settled")
             self._settle_seen(job, job.id, job.spec.pool)
@@ -151,7 +152,7 @@ class Sync:
         news: News | None = None
         try:
             self._pace.feed.resume()
-            self._watches = {}
+            self._watches, self._backlog = {}, Backlog()
             if not self.look(whole=whole):
                 return int(whole)
             self._is_following = True
@@ -288,7 +289,7 @@ class Sync:
         name = job.id if job else observed.job_id if observed else "?"
         with self._trouble_is_its_own(name):
             if job is not None and is_to_be_submitted(job):
-                if job.reason != Reason.ACCEPTED or self._clock() - job.updated_at >= OUTBOX_FIRST:
+                if not self._backlog.leaves(job, self._clock()):
                     # It reads the record again, right before it creates.
                     self._reconciler.work_off(job.id, self._down)
                 return False
