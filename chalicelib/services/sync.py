@@ -84,6 +84,7 @@ class Sync:
         self._again: set[str] = set()  # jobs that the next sweep is to come to, whatever their records say
         self._down: set[str] = set()  # pools that are not waited for until their watches get through
         self._backlog = Backlog()
+        self._unseen: set[str] = set()  # jobs that the last sweep knew of and no watch
         self._is_following = False
 
     def run(self, seconds_left: Callable[[], float], *, whole: bool = False, patient: bool = True) -> int:
@@ -141,10 +142,13 @@ class Sync:
         records = {job.id: job for job in self._store.unsettled(but=Status.RUNNING)}
         records |= self._store.get_many(sorted(again - records.keys()))
         self._backlog.seen(records.values())
+        before, self._unseen = self._unseen, {job.id for job in records.values() if self._is_unseen(job)}
+        fresh = self._unseen - before
         for job in records.values():
             if not self._leading.goes_on():
                 raise LeaseLost("it ran out while records were settled")
-            self._settle_seen(job, job.id, job.spec.pool)
+            if job.id not in fresh:
+                self._settle_seen(job, job.id, job.spec.pool)
         return bool(records) or self._store.has_unsettled()
 
     def _reign(self, seconds_left: Callable[[], float], whole: bool) -> int:
@@ -152,7 +156,7 @@ class Sync:
         news: News | None = None
         try:
             self._pace.feed.resume()
-            self._watches, self._backlog = {}, Backlog()
+            self._watches, self._backlog, self._unseen = {}, Backlog(), set()
             if not self.look(whole=whole):
                 return int(whole)
             self._is_following = True
@@ -224,6 +228,13 @@ class Sync:
         for pool_id, job_ids in changed.items():
             for job_id, job in self._read(sorted(job_ids)).items():
                 self._settle_seen(job, job_id, pool_id)
+
+    def _is_unseen(self, job: Job) -> bool:
+        """Whether its Job was created, and no watch has told of it: it may be about to, and at the next sweep
+        the cluster is asked."""
+        watch = self._watches.get(job.spec.pool)
+        is_submitted = job.status == Status.PENDING and job.submitted_at is not None and not job.is_deleted
+        return is_submitted and watch is not None and watch.workload(job.id) is None
 
     def _settle_seen(self, job: Job | None, job_id: str, pool_id: str) -> None:
         watch = self._watches.get(pool_id)

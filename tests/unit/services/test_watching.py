@@ -273,3 +273,12 @@ def _note(moments: list[datetime], clock: Callable[[], datetime]) -> None:
 
 def _left(end: datetime, clock: Callable[[], datetime]) -> float:
     return (end - clock()).total_seconds()
+
+
+def test_a_job_that_no_watch_has_told_of_yet_is_asked_for_at_the_second_sweep(yard: Yard) -> None:
+    yard.sync.look()
+    yard.run()
+    yard.sync.sweep()
+    assert yard.cluster.calls["workload"] == 0, "it is about to be told"
+    yard.sync.sweep()
+    assert yard.cluster.calls["workload"] == 1
