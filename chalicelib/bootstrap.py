@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         Objects,
         RepairBus,
         Tickets,
+        Together,
     )
     from chalicelib.services.reconcile import Reconciler
     from chalicelib.services.repairs import Repairs
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from chalicelib.services.terminals import Redemption, Terminals
     from chalicelib.services.uploads import Uploads
     from chalicelib.traces import Traces
+
+SUBMITTED_TOGETHER = 4
 
 # ruff: noqa: PLC0415 (what a function does not use, it does not import)
 
@@ -218,7 +221,13 @@ class Container:
     def outbox(self) -> Outbox:
         from chalicelib.services.outbox import Outbox
 
-        return Outbox(self.reconciler, self.store, self.kick, self.clock, self.traces.follow)
+        return Outbox(self.reconciler, self.store, self.kick, self.clock, self.traces.follow, self.together)
+
+    @cached_property
+    def together(self) -> Together:
+        from chalicelib.services.side_by_side import SideBySide
+
+        return SideBySide(SUBMITTED_TOGETHER)
 
     @cached_property
     def metrics(self) -> Metrics:

@@ -75,13 +75,16 @@ class Reconciler:
         self._clock = clock
         self._repairs = repairs
 
-    def work_off(self, job_id: str, down: set[str], trace: JobTrace = untraced) -> None:
+    def work_off(
+        self, job_id: str, down: set[str], trace: JobTrace = untraced, read: Job | None = None
+    ) -> None:
         """Do what the record asks for now: submit, stop or clean up. Nothing to do is fine.
 
-        `down` names the pools whose clusters were found not to answer: they are not waited for again.
+        `down` names the pools whose clusters were found not to answer: they are not waited for again. `read`
+        is the record, if it was read a moment ago.
         Raises ClusterUnavailable when it has to be tried again; the pass does so for every unsettled record.
         """
-        job = self._store.get(job_id)
+        job = read or self._store.get(job_id)
         if job is None or not wants_work(job):
             return
         with trace(job):
