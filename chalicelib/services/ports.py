@@ -177,6 +177,11 @@ class JobStore(SharedPages, Protocol):
         what that tells (domain.events.event_of)."""
         ...
 
+    def save_many(self, saves: Sequence[tuple[Job, Job]]) -> Sequence[bool]:
+        """As save does, CREATED_TOGETHER of them in one transaction while nothing is in their way. Returns
+        for each whether it was saved; False where save raises StaleRecord."""
+        ...
+
     def remove(self, job: Job) -> None:
         """Remove a tombstone for good, if its version still stands."""
         ...

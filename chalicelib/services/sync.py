@@ -224,10 +224,27 @@ class Sync:
             except Exception:
                 log.exception("news that cannot be read")
         changed, self._changed = self._changed, defaultdict(set)
-        self._again = self._again.union(*changed.values())
         for pool_id, job_ids in changed.items():
-            for job_id, job in self._read(sorted(job_ids)).items():
-                self._settle_seen(job, job_id, pool_id)
+            records = self._read(sorted(job_ids))
+            self._again |= job_ids - records.keys()
+            settled = self._settle_together([job for job in records.values() if job], pool_id)
+            for job_id in sorted(records.keys() - settled):
+                self._settle_seen(records[job_id], job_id, pool_id)
+
+    def _settle_together(self, jobs: Iterable[Job], pool_id: str) -> Set[str]:
+        """Those of them whose news is just written down. What goes wrong with one is not the others': then
+        none is settled here, and each alone."""
+        if (watch := self._watches.get(pool_id)) is None:
+            return frozenset()
+        seen = ((job, watch.workload(job.id)) for job in jobs if not is_to_be_submitted(job))
+        told = [(job, workload) for job, workload in seen if workload and _may_be_believed(job, workload)]
+        try:
+            return self._reconciler.settle_together(told)
+        except LeaseLost:
+            raise
+        except Exception:
+            log.exception("%d jobs are settled one by one", len(told))
+            return frozenset()
 
     def _is_unseen(self, job: Job) -> bool:
         """Whether its Job was created, and no watch has told of it: it may be about to, and at the next sweep
