@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import Barrier, get_ident
+from threading import Barrier
 
 import pytest
 
 from chalicelib.domain.decide import SUBMISSION_LASTS
-from chalicelib.domain.job import Job
 from chalicelib.errors import (
     ClusterForbids,
     ClusterRejected,
@@ -211,23 +208,13 @@ def test_what_was_read_too_long_ago_is_read_again(yard: Yard) -> None:
 
 
 def test_several_jobs_are_worked_off_side_by_side(yard: Yard) -> None:
-    """Each within its own trace: what it asks of the cluster belongs there."""
     jobs = [yard.submit() for _ in range(3)]
-    all_are_there = Barrier(len(jobs), timeout=30)
-    traced: dict[int, str] = {}
-    within: list[tuple[str, bool]] = []
-
-    @contextmanager
-    def trace(job: Job) -> Iterator[None]:
-        traced[get_ident()] = job.id
-        yield
-        within.append((job.id, traced[get_ident()] == job.id))
-
-    yard.cluster.before["submit"] = all_are_there.wait
-    outbox = Outbox(yard.reconciler, yard.store, lambda: None, yard.clock, trace, SideBySide(len(jobs)))
+    yard.cluster.before["submit"] = Barrier(len(jobs), timeout=30).wait
+    together = SideBySide(len(jobs))
+    outbox = Outbox(yard.reconciler, yard.store, lambda: None, yard.clock, together=together)
     assert outbox.deliver(jobs) == []
     assert sorted(yard.cluster.created) == jobs
-    assert sorted(within) == [(job_id, True) for job_id in jobs]
+    assert {yard.says(job_id) for job_id in jobs} == {("pending", "Submitted")}
 
 
 def test_a_batch_wakes_the_sync_function_unless_it_is_awake(yard: Yard) -> None:
