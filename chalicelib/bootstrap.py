@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from chalicelib.services.uploads import Uploads
     from chalicelib.traces import Traces
 
-SUBMITTED_TOGETHER = 4
+SUBMITTED_TOGETHER = 8  # the pools of connections, to the table and to a cluster, hold as many
 
 # ruff: noqa: PLC0415 (what a function does not use, it does not import)
 
