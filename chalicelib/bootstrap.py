@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         Objects,
         RepairBus,
         Tickets,
+        Together,
     )
     from chalicelib.services.reconcile import Reconciler
     from chalicelib.services.repairs import Repairs
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from chalicelib.services.terminals import Redemption, Terminals
     from chalicelib.services.uploads import Uploads
     from chalicelib.traces import Traces
+
+SUBMITTED_TOGETHER = 8  # the pools of connections, to the table and to a cluster, hold as many
 
 # ruff: noqa: PLC0415 (what a function does not use, it does not import)
 
@@ -233,7 +236,13 @@ class Container:
     def outbox(self) -> Outbox:
         from chalicelib.services.outbox import Outbox
 
-        return Outbox(self.reconciler, self.store, self.kick, self.clock, self.traces.follow)
+        return Outbox(self.reconciler, self.store, self.kick, self.clock, self.traces.follow, self.together)
+
+    @cached_property
+    def together(self) -> Together:
+        from chalicelib.services.side_by_side import SideBySide
+
+        return SideBySide(SUBMITTED_TOGETHER)
 
     @cached_property
     def metrics(self) -> Metrics:

@@ -7,18 +7,25 @@ and the periodic pass, woken here, tries it again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 
+from chalicelib.domain.job import Job
 from chalicelib.errors import ClusterRejected, ClusterUnavailable, Retryable
-from chalicelib.services.ports import Clock, JobStore, JobTrace, Kick
+from chalicelib.services.ports import Clock, JobStore, JobTrace, Kick, Together
 from chalicelib.services.reconcile import Reconciler, untraced
 from chalicelib.services.sync import LEASE
 
 log = logging.getLogger(__name__)
 
+PORTION = 25  # records that are read at once
+# For so long a record may be acted upon: domain.decide.SUBMISSION_LASTS counts from what was read last.
+GOOD_FOR = timedelta(seconds=1)
+
 
 class Outbox:
-    """Works a batch of changed records off, each within the trace of the request that changed it."""
+    """Works a batch of changed records off, each within the trace of the request that changed it. Several are
+    worked off at a time if `together` does so."""
 
     def __init__(
         self,
@@ -27,18 +34,23 @@ class Outbox:
         kick: Kick,
         clock: Clock,
         trace: JobTrace = untraced,
+        together: Together = map,
     ) -> None:
         self._reconciler = reconciler
         self._store = store
         self._kick = kick
         self._clock = clock
         self._trace = trace
+        self._together = together
 
     def deliver(self, job_ids: Iterable[str]) -> list[str]:
         """Work each job off. Returns those that must be delivered again, because not even their record
         could be read; the others are done or left to the pass."""
+        wanted = list(dict.fromkeys(job_ids))
         down: set[str] = set()
-        failed = [job_id for job_id in dict.fromkeys(job_ids) if not self._delivered(job_id, down)]
+        failed: list[str] = []
+        for start in range(0, len(wanted), PORTION):
+            failed += self._deliver(wanted[start : start + PORTION], down)
         try:
             if self._store.lease_is_free(LEASE, self._clock()):
                 self._kick()
@@ -46,9 +58,29 @@ class Outbox:
             log.warning("the pass is left to its rule: %s", error)
         return failed
 
-    def _delivered(self, job_id: str, down: set[str]) -> bool:
+    def _deliver(self, job_ids: Sequence[str], down: set[str]) -> list[str]:
+        good_until = self._clock() + GOOD_FOR
+        read = self._read(job_ids)
+
+        def is_done(job_id: str) -> bool:
+            return self._delivered(job_id, read.get(job_id) if self._clock() < good_until else None, down)
+
+        done = self._together(is_done, job_ids)
+        return [job_id for job_id, is_behind_us in zip(job_ids, done, strict=True) if not is_behind_us]
+
+    def _read(self, job_ids: Sequence[str]) -> Mapping[str, Job]:
+        """One that cannot be read must not be in the others' way: then each is read alone."""
+        if len(job_ids) < 2:
+            return {}
         try:
-            self._reconciler.work_off(job_id, down, self._trace)
+            return self._store.get_many(job_ids)
+        except Exception:
+            log.exception("%d records are read one by one", len(job_ids))
+            return {}
+
+    def _delivered(self, job_id: str, read: Job | None, down: set[str]) -> bool:
+        try:
+            self._reconciler.work_off(job_id, down, self._trace, read)
         except (ClusterUnavailable, ClusterRejected) as error:
             log.warning("%s is left to the pass: %s", job_id, error, extra={"job_id": job_id})
         except Exception:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from ssl import SSLContext
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from chalicelib.domain.census import Load
 from chalicelib.domain.events import Event
@@ -19,6 +19,9 @@ from chalicelib.domain.repair import Repaired
 from chalicelib.domain.state_change import StateChange
 from chalicelib.domain.states import Status
 from chalicelib.domain.uploads import Place, Receipt, Upload
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Clock(Protocol):
@@ -172,6 +175,11 @@ class JobStore(SharedPages, Protocol):
     def save(self, job: Job, was: Job) -> None:
         """Write `job` over `was` if `was.version` still stands, in one transaction with the counters and with
         what that tells (domain.events.event_of)."""
+        ...
+
+    def save_many(self, saves: Sequence[tuple[Job, Job]]) -> Sequence[bool]:
+        """As save does, CREATED_TOGETHER of them in one transaction while nothing is in their way. Returns
+        for each whether it was saved; False where save raises StaleRecord."""
         ...
 
     def remove(self, job: Job) -> None:
@@ -488,6 +496,13 @@ class JobTrace(Protocol):
     not fail."""
 
     def __call__(self, job: Job, /) -> AbstractContextManager[None]: ...
+
+
+class Together(Protocol):
+    """Does the same for each, maybe several at a time: the results in order, all there when the last one is
+    asked for. What raises ends it all."""
+
+    def __call__(self, do: Callable[[T], R], each: Sequence[T], /) -> Iterable[R]: ...
 
 
 class RepairBus(Protocol):

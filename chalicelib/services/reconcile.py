@@ -6,7 +6,7 @@ Every step may die and be repeated: what is created is named after the job, what
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
@@ -75,13 +75,16 @@ class Reconciler:
         self._clock = clock
         self._repairs = repairs
 
-    def work_off(self, job_id: str, down: set[str], trace: JobTrace = untraced) -> None:
+    def work_off(
+        self, job_id: str, down: set[str], trace: JobTrace = untraced, read: Job | None = None
+    ) -> None:
         """Do what the record asks for now: submit, stop or clean up. Nothing to do is fine.
 
-        `down` names the pools whose clusters were found not to answer: they are not waited for again.
+        `down` names the pools whose clusters were found not to answer: they are not waited for again. `read`
+        is the record, if it was read a moment ago.
         Raises ClusterUnavailable when it has to be tried again; the pass does so for every unsettled record.
         """
-        job = self._store.get(job_id)
+        job = read or self._store.get(job_id)
         if job is None or not wants_work(job):
             return
         with trace(job):
@@ -97,6 +100,25 @@ class Reconciler:
         """Decide about one job and apply the decision. Raises StaleRecord and ClusterUnavailable."""
         with self._saying_what_it_waits_for(job):
             return self._settle(job, observed, pool_id)
+
+    def settle_together(self, seen: Iterable[tuple[Job, Workload]]) -> Set[str]:
+        """Settle those of the jobs that only a record is to be written for, in few transactions. Returns the
+        ids of those; each of the others is to be settled alone. Raises like the store."""
+        decided = [(job, decide(job, observed, self._clock())) for job, observed in seen]
+        saves = [
+            (job, decision, decision.action)
+            for job, decision in decided
+            if isinstance(decision.action, Save) and not decision.repair
+        ]
+        if len(saves) < 2:
+            return frozenset()
+        are_saved = self._store.save_many([(save.job, save.was) for _, _, save in saves])
+        settled = set()
+        for (job, decision, _), is_saved in zip(saves, are_saved, strict=True):
+            if is_saved:
+                log.info("%s: Save: %s", job.id, decision.why, extra={**job.log_fields, "action": "Save"})
+                settled.add(job.id)
+        return settled
 
     def note(self, job: Job, error: TrainyardError) -> None:
         """Let a job that waits for its cluster say so. Raises StaleRecord."""

@@ -17,7 +17,7 @@ from functools import partial
 from chalicelib.aside import Aside, as_they_end, in_turn
 from chalicelib.domain.census import census
 from chalicelib.domain.decide import Nothing
-from chalicelib.domain.job import Job, Reason
+from chalicelib.domain.job import Job
 from chalicelib.domain.observed import Workload
 from chalicelib.domain.pools import Pool
 from chalicelib.domain.states import Status
@@ -30,6 +30,7 @@ from chalicelib.errors import (
     StoreUnavailable,
     TrainyardError,
 )
+from chalicelib.services.backlog import Backlog
 from chalicelib.services.feed import Feed
 from chalicelib.services.leading import Leading
 from chalicelib.services.placement import pool_of
@@ -42,7 +43,6 @@ LEASE = "sync"
 LAST_SECONDS = 8.0  # that a run leaves of its time: to finish what it does, and for its threads to end
 HAND_OVER = timedelta(seconds=0.25)  # how often a successor asks for the lease
 ENDED = ("Succeeded", "Failed")  # phases of a pod that has nothing more to tell
-OUTBOX_FIRST = timedelta(seconds=3)  # for a record that nobody has tried: two at once do the work twice
 LINGER = timedelta(seconds=5)  # after the last job is settled: what happened to it is told a little later
 
 
@@ -85,6 +85,8 @@ class Sync:
         self._leading = Leading(store, LEASE, pace.holder, pace.lease, clock)
         self._again: set[str] = set()  # jobs that the next sweep is to come to, whatever their records say
         self._down: set[str] = set()  # pools that are not waited for until their watches get through
+        self._backlog = Backlog()
+        self._unseen: set[str] = set()  # jobs that the last sweep knew of and no watch
         self._is_following = False
 
     def run(self, seconds_left: Callable[[], float], *, whole: bool = False, patient: bool = True) -> int:
@@ -137,11 +139,14 @@ class Sync:
         again, self._again = self._again, set()
         records = {job.id: job for job in self._store.unsettled(but=Status.RUNNING)}
         records |= self._store.get_many(sorted(again - records.keys()))
-        # In another order than the outbox's, or both come to one job after the other at the same time.
-        for job in sorted(records.values(), key=lambda job: job.id[::-1]):
+        self._backlog.seen(records.values())
+        before, self._unseen = self._unseen, {job.id for job in records.values() if self._is_unseen(job)}
+        fresh = self._unseen - before
+        for job in records.values():
             if not self._leading.goes_on():
                 raise LeaseLost("it ran out while records were settled")
-            self._settle_seen(job, job.id, job.spec.pool)
+            if job.id not in fresh:
+                self._settle_seen(job, job.id, job.spec.pool)
         return bool(records) or self._store.has_unsettled()
 
     def _reign(self, seconds_left: Callable[[], float], whole: bool) -> int:
@@ -149,7 +154,7 @@ class Sync:
         news: News | None = None
         try:
             self._pace.feed.resume()
-            self._watches = {}
+            self._watches, self._backlog, self._unseen = {}, Backlog(), set()
             if not self.look(whole=whole):
                 return int(whole)
             self._is_following = True
@@ -217,10 +222,34 @@ class Sync:
             except Exception:
                 log.exception("news that cannot be read")
         changed, self._changed = self._changed, defaultdict(set)
-        self._again = self._again.union(*changed.values())
         for pool_id, job_ids in changed.items():
-            for job_id, job in self._read(sorted(job_ids)).items():
-                self._settle_seen(job, job_id, pool_id)
+            records = self._read(sorted(job_ids))
+            self._again |= job_ids - records.keys()
+            settled = self._settle_together([job for job in records.values() if job], pool_id)
+            for job_id in sorted(records.keys() - settled):
+                self._settle_seen(records[job_id], job_id, pool_id)
+
+    def _settle_together(self, jobs: Iterable[Job], pool_id: str) -> Set[str]:
+        """Those of them whose news is just written down. What goes wrong with one is not the others': then
+        none is settled here, and each alone."""
+        if (watch := self._watches.get(pool_id)) is None:
+            return frozenset()
+        seen = ((job, watch.workload(job.id)) for job in jobs if not is_to_be_submitted(job))
+        told = [(job, workload) for job, workload in seen if workload and _may_be_believed(job, workload)]
+        try:
+            return self._reconciler.settle_together(told)
+        except LeaseLost:
+            raise
+        except Exception:
+            log.exception("%d jobs are settled one by one", len(told))
+            return frozenset()
+
+    def _is_unseen(self, job: Job) -> bool:
+        """Whether its Job was created, and no watch has told of it: it may be about to, and at the next sweep
+        the cluster is asked."""
+        watch = self._watches.get(job.spec.pool)
+        is_submitted = job.status == Status.PENDING and job.submitted_at is not None and not job.is_deleted
+        return is_submitted and watch is not None and watch.workload(job.id) is None
 
     def _settle_seen(self, job: Job | None, job_id: str, pool_id: str) -> None:
         watch = self._watches.get(pool_id)
@@ -301,7 +330,7 @@ class Sync:
         name = job.id if job else observed.job_id if observed else "?"
         with self._trouble_is_its_own(name):
             if job is not None and is_to_be_submitted(job):
-                if job.reason != Reason.ACCEPTED or self._clock() - job.updated_at >= OUTBOX_FIRST:
+                if not self._backlog.leaves(job, self._clock()):
                     # It reads the record again, right before it creates.
                     self._reconciler.work_off(job.id, self._down)
                 return False

@@ -42,14 +42,16 @@ class Counters:
         shard = shard_of(job.id, attempt, self.shards)
         return [add(scope, shard, change) for scope in scopes_of(job)]
 
-    def actions_of_new(self, jobs: Sequence[Job], attempt: int) -> list[Action]:
-        """What creating `jobs` in one transaction does: the first one's shard counts all of them."""
+    def actions_of_many(self, written: Sequence[tuple[Job, Job | None]], attempt: int) -> list[Action]:
+        """What writing each over what it was does, in one transaction: the first one's shard counts all."""
         changes: defaultdict[Scope, Counter[Status]] = defaultdict(Counter)
-        for job in jobs:
-            for scope in scopes_of(job):
-                changes[scope].update(change_of(job, None))
-        shard = shard_of(jobs[0].id, attempt, self.shards)
-        return [add(scope, shard, change) for scope, change in changes.items()]
+        for job, was in written:
+            if change := change_of(job, was):
+                for scope in scopes_of(job):
+                    changes[scope].update(change)
+        shard = shard_of(written[0][0].id, attempt, self.shards)
+        # Also where nothing is left of the sum: a recount watches the version.
+        return [add(scope, shard, _without_zeros(change)) for scope, change in changes.items()]
 
 
 def change_of(job: Job, was: Job | None) -> Mapping[Status, int]:
@@ -59,7 +61,7 @@ def change_of(job: Job, was: Job | None) -> Mapping[Status, int]:
         change[was.status] -= 1
     if not job.is_deleted:
         change[job.status] += 1
-    return {status: number for status, number in change.items() if number}
+    return _without_zeros(change)
 
 
 def scopes_of(job: Job) -> list[Scope]:
@@ -101,3 +103,7 @@ def added_up(shards: Iterable[Item]) -> Counts:
             if status.value in item:
                 sums[status] += int(item[status.value]["N"])
     return sums
+
+
+def _without_zeros(change: Counts) -> Counts:
+    return {status: number for status, number in change.items() if number}

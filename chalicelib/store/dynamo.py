@@ -20,7 +20,7 @@ from chalicelib.domain.uploads import Place, Receipt
 from chalicelib.errors import IdempotencyConflict, StaleRecord, StoreUnavailable
 from chalicelib.services.ports import EventPage, Idempotency, JobPage, ListQuery, SharedPage, Ticket
 from chalicelib.store import conditions, queries
-from chalicelib.store.batches import batches
+from chalicelib.store.batches import batches, batches_of_saves
 from chalicelib.store.counters import Counters
 from chalicelib.store.events import MOST_EVENTS, Events
 from chalicelib.store.items import Item, from_item, to_item, to_time
@@ -129,6 +129,9 @@ class DynamoStore:
             if error.in_doubt and self.get(job.id) == job:
                 return
             raise StaleRecord(f"{job.id} is not at version {was.version} any more") from error
+
+    def save_many(self, saves: Sequence[tuple[Job, Job]]) -> Sequence[bool]:
+        return [is_done for together in batches_of_saves(saves) for is_done in self._save_together(together)]
 
     def remove(self, job: Job) -> None:
         """A record that is gone already is what was asked for."""
@@ -241,7 +244,7 @@ class DynamoStore:
         return self._table.get(ticket_key(ticket.id)) is not None
 
     def _create_together(self, wanted: Sequence[tuple[Job, Idempotency]]) -> Iterator[Job | None]:
-        jobs = [job for job, _ in wanted]
+        written = [(job, None) for job, _ in wanted]
         puts = [
             action
             for job, key in wanted
@@ -252,17 +255,40 @@ class DynamoStore:
             )
         ]
         try:
-            transact(self._table, lambda attempt: [*puts, *self._counters.actions_of_new(jobs, attempt)])
+            transact(self._table, lambda attempt: [*puts, *self._counters.actions_of_many(written, attempt)])
         except ConditionFailed:
             yield from map(self._create_alone, wanted)  # which finds out what is in whose way
         else:
-            yield from jobs
+            yield from (job for job, _ in wanted)
 
     def _create_alone(self, wanted: tuple[Job, Idempotency]) -> Job | None:
         try:
             return self.create(*wanted)
         except IdempotencyConflict:
             return None
+
+    def _save_together(self, saves: Sequence[tuple[Job, Job]]) -> Sequence[bool]:
+        puts = [
+            action
+            for job, was in saves
+            for action in (
+                put("record", to_item(job, was), conditions.SAME_VERSION, _expected(was)),
+                *self._events.actions(job, was),
+            )
+        ]
+        try:
+            transact(self._table, lambda attempt: [*puts, *self._counters.actions_of_many(saves, attempt)])
+        except ConditionFailed as error:
+            # Each alone, which finds out which of them is stale; all may be there, if that went unheard.
+            return [self._is_saved(job, was, error.in_doubt) for job, was in saves]
+        return [True] * len(saves)
+
+    def _is_saved(self, job: Job, was: Job, may_be_there: bool) -> bool:
+        try:
+            self.save(job, was)
+        except StaleRecord:
+            return may_be_there and self.get(job.id) == job
+        return True
 
     def _records_of(self, pages: Iterable[Sequence[str]]) -> Iterator[Sequence[Item]]:
         """The records of ids that come in pages, and may come twice; a request at a time."""

@@ -252,6 +252,7 @@ class World:
             clusters=lambda _: cluster,
             objects=S3Objects(lambda: self.wire.client("s3", self.s3)),
             kick=self._kick,
+            together=map,
             state_changes=StateChanges(EventBridge("trainyard", events), metrics.moved),
             repair_bus=EventBridge("trainyard", events).repairs,
             news=lambda follows: OneThread(follows, self.scheduler.sleep),

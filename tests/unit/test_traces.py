@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator
 from chalicelib.cluster.api import AlreadyExists
 from chalicelib.domain.job import Job
 from chalicelib.errors import ClusterForbids, ClusterRejected, ClusterUnavailable, StoreUnavailable
+from chalicelib.services.side_by_side import SideBySide
 from chalicelib.traces import MAX_BYTES, Traces
 from tests.builders import JOB_ID, NOW, job
 from tests.fake_daemon import FakeDaemon
@@ -265,6 +266,25 @@ def test_calls_outside_of_a_job_and_of_other_threads_are_not_told(recorder: Reco
     call()
     (document,) = recorder.told()
     assert document["subsegments"] == []
+
+
+def test_jobs_that_are_worked_off_side_by_side_have_their_own_calls(recorder: Recorder) -> None:
+    ids = [f"job-{number}" for number in range(3)]
+    all_are_in = threading.Barrier(len(ids), timeout=30)
+
+    def submit(job_id: str) -> None:
+        with recorder.traces.follow(job(id=job_id, trace=f"{ROOT}:{PARENT}")):
+            all_are_in.wait()
+            with recorder.traces.call("Kubernetes a", "POST", job_id) as answered:
+                answered(201)
+            all_are_in.wait()
+
+    list(SideBySide(len(ids))(submit, ids))
+    told = recorder.told()
+    assert sorted(segment["annotations"]["job_id"] for segment in told) == ids
+    for segment in told:
+        (call,) = segment["subsegments"]
+        assert call["http"]["request"]["url"] == segment["annotations"]["job_id"]
 
 
 def test_a_document_that_is_too_long_is_told_without_its_calls(recorder: Recorder) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import Barrier
+
 import pytest
 
 from chalicelib.domain.decide import SUBMISSION_LASTS
@@ -14,7 +16,8 @@ from chalicelib.errors import (
     SignInFailed,
     StoreUnavailable,
 )
-from chalicelib.services.outbox import Outbox
+from chalicelib.services.outbox import GOOD_FOR, PORTION, Outbox
+from chalicelib.services.side_by_side import SideBySide
 from tests.builders import running_pod
 from tests.unit.services.conftest import ADA, Yard
 from tests.unit.store.support import client_error
@@ -169,13 +172,49 @@ def test_what_kubernetes_refuses_for_good_fails_with_its_words(yard: Yard) -> No
     assert "spec.template: Invalid value" in job.message
 
 
-def test_one_jobs_trouble_holds_no_other_back(yard: Yard) -> None:
+@pytest.mark.parametrize("trouble", ["the batch", "the batch and one of its records"])
+def test_one_jobs_trouble_holds_no_other_back(yard: Yard, trouble: str) -> None:
     broken, fine = yard.submit(), yard.submit()
-    yard.bench.spy.fail("get_item", client_error("InternalServerError"))
-    assert yard.outbox.deliver([broken, fine]) == [broken]
-    assert yard.cluster.created == [fine]
-    assert yard.outbox.deliver([broken]) == []
+    yard.bench.spy.fail("batch_get_item", client_error("InternalServerError"))
+    if trouble == "the batch":
+        assert yard.outbox.deliver([broken, fine]) == []
+    else:
+        yard.bench.spy.fail("get_item", client_error("InternalServerError"))
+        assert yard.outbox.deliver([broken, fine]) == [broken]
+        assert yard.cluster.created == [fine]
+        assert yard.outbox.deliver([broken]) == []
     assert set(yard.cluster.created) == {broken, fine}
+
+
+def test_the_records_of_a_batch_are_read_together(yard: Yard) -> None:
+    jobs = [yard.submit() for _ in range(PORTION + 3)]
+    yard.bench.spy.calls.clear()
+    yard.outbox.deliver(jobs)
+    assert yard.cluster.created == jobs
+    assert len(yard.bench.spy.asked("batch_get_item")) == 2
+    assert len(yard.bench.spy.asked("get_item")) == 1, "of the lease"
+
+
+def test_what_was_read_too_long_ago_is_read_again(yard: Yard) -> None:
+    first, second = yard.submit(), yard.submit()
+
+    def take_long_while_somebody_stops_the_other() -> None:
+        yard.clock.move(GOOD_FOR.total_seconds())
+        yard.jobs.stop(ADA, second)
+
+    yard.cluster.after["submit"] = take_long_while_somebody_stops_the_other
+    yard.outbox.deliver([first, second])
+    assert yard.cluster.created == [first]
+
+
+def test_several_jobs_are_worked_off_side_by_side(yard: Yard) -> None:
+    jobs = [yard.submit() for _ in range(3)]
+    yard.cluster.before["submit"] = Barrier(len(jobs), timeout=30).wait
+    together = SideBySide(len(jobs))
+    outbox = Outbox(yard.reconciler, yard.store, lambda: None, yard.clock, together=together)
+    assert outbox.deliver(jobs) == []
+    assert sorted(yard.cluster.created) == jobs
+    assert {yard.says(job_id) for job_id in jobs} == {("pending", "Submitted")}
 
 
 def test_a_batch_wakes_the_sync_function_unless_it_is_awake(yard: Yard) -> None:

@@ -8,9 +8,10 @@ import pytest
 
 from chalicelib.domain.decide import SUBMISSION_LASTS
 from chalicelib.domain.observed import Outcome
+from chalicelib.domain.repair import IN_TIME
 from chalicelib.errors import ClusterUnavailable, JobFinished
 from chalicelib.services.reconcile import Reconciler
-from chalicelib.services.sync import LEASE, OUTBOX_FIRST, Sync
+from chalicelib.services.sync import LEASE, Sync
 from tests.builders import ended_pod, later, running_pod
 from tests.unit.services.conftest import ADA, MANIFEST, Yard
 
@@ -53,20 +54,40 @@ def test_a_record_that_the_stream_forgot_is_submitted(yard: Yard) -> None:
     job_id = yard.submit()
     yard.sync.look()
     assert yard.cluster.created == [], "the outbox comes first"
-    yard.clock.move(OUTBOX_FIRST.total_seconds())
+    yard.clock.move(IN_TIME.total_seconds())
     yard.sync.look()
     assert yard.cluster.created == [job_id]
 
 
-def test_a_sweep_does_not_go_after_the_jobs_that_the_outbox_comes_to_next(yard: Yard) -> None:
-    """Which are the oldest; both at the same job is the same work twice."""
-    jobs = []
-    for _ in range(40):
-        jobs.append(yard.submit())
-        yard.clock.move(0.01)
-    yard.sync.run(yard.seconds(16))
+def test_a_dead_outbox_is_stood_in_for_after_two_sweeps(yard: Yard) -> None:
+    jobs = [yard.submit() for _ in range(3)]
+    yard.sync.run(yard.seconds(8 + 3 * 2))
     assert sorted(yard.cluster.created) == jobs
-    assert yard.cluster.created[:4] != jobs[:4]
+    assert yard.metered == [], "in time"
+
+
+def test_new_records_are_left_to_an_outbox_that_gets_on_however_slowly(yard: Yard) -> None:
+    jobs = [yard.submit() for _ in range(8)]
+    for done in range(1, 7):
+        yard.sync.sweep()
+        assert yard.cluster.created == jobs[: done - 1]
+        yard.outbox.deliver([jobs[done - 1]])
+    yard.sync.sweep()
+    yard.sync.sweep()
+    assert sorted(yard.cluster.created) == jobs, "and then it died"
+
+
+def test_a_record_that_a_busy_outbox_was_not_brought_is_submitted_in_a_minute(yard: Yard) -> None:
+    lost = yard.submit()
+    while yard.clock() - yard.jobs.get(ADA, lost).created_at < IN_TIME:
+        assert lost not in yard.cluster.created
+        other = yard.submit()
+        yard.sync.sweep()
+        yard.outbox.deliver([other])
+        yard.clock.move(5)
+    yard.sync.sweep()
+    assert lost in yard.cluster.created
+    assert [(one.kind, one.job_id) for one in yard.metered] == [("LateSubmission", lost)]
 
 
 def test_a_job_that_no_record_knows_is_deleted_even_when_all_is_settled(yard: Yard) -> None:
@@ -216,7 +237,7 @@ def test_a_job_that_ran_and_was_stopped_while_a_pass_looked_is_not_created_again
 
 def test_a_cluster_that_does_not_answer_is_waited_for_once_a_pass(yard: Yard) -> None:
     jobs = [yard.submit() for _ in range(3)]
-    yard.clock.move(OUTBOX_FIRST.total_seconds())
+    yard.clock.move(IN_TIME.total_seconds())
 
     def down() -> None:
         raise ClusterUnavailable("no answer")
@@ -266,7 +287,7 @@ def test_records_that_cannot_be_read_are_not_taken_for_missing_ones(yard: Yard) 
     yard.cluster.show(job_id, ended_pod(0), outcome=Outcome.COMPLETE, finished_at=later(9))
     yard.sync.look()
     of_a_newer_release(yard, job_id)
-    yard.clock.move(21)
+    yard.clock.move(IN_TIME.total_seconds())
     looks = yard.cluster.calls["workloads"]
     yard.another_sync("after the lease ran out").look()
     assert yard.cluster.calls["workloads"] == looks + 1

@@ -273,3 +273,27 @@ def _note(moments: list[datetime], clock: Callable[[], datetime]) -> None:
 
 def _left(end: datetime, clock: Callable[[], datetime]) -> float:
     return (end - clock()).total_seconds()
+
+
+def test_a_job_that_no_watch_has_told_of_yet_is_asked_for_at_the_second_sweep(yard: Yard) -> None:
+    yard.sync.look()
+    yard.run()
+    yard.sync.sweep()
+    assert yard.cluster.calls["workload"] == 0, "it is about to be told"
+    yard.sync.sweep()
+    assert yard.cluster.calls["workload"] == 1
+
+
+def test_what_is_told_of_many_jobs_at_once_is_written_in_one_transaction(yard: Yard) -> None:
+    jobs = [yard.run() for _ in range(5)]
+    writes: list[int] = []
+
+    def tell_of_all() -> None:
+        writes.append(len(yard.bench.spy.asked("transact_write_items")))
+        for job_id in jobs:
+            yard.cluster.show(job_id, running_pod())
+
+    yard.cluster.before["watch"] = at_turn(2, tell_of_all)
+    yard.sync.run(yard.seconds(20))
+    assert {yard.says(job_id) for job_id in jobs} == {("running", "Running")}
+    assert len(yard.bench.spy.asked("transact_write_items")) == writes[0] + 1

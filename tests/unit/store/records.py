@@ -12,7 +12,7 @@ from chalicelib.domain.job import Job
 from chalicelib.domain.pods import PodRecord
 from chalicelib.domain.states import Status
 from chalicelib.errors import PayloadTooLarge, StaleRecord
-from chalicelib.services.ports import ListQuery
+from chalicelib.services.ports import CREATED_TOGETHER, ListQuery
 from chalicelib.store.keys import job_key
 from tests.unit.store.support import START, Bench, a_job, deleted, moved
 
@@ -90,6 +90,35 @@ def test_a_save_of_a_job_that_is_gone_is_stale(bench: Bench) -> None:
     with pytest.raises(StaleRecord):
         bench.store.save(moved(job, Status.RUNNING), job)
     assert bench.store.get(job.id) is None
+
+
+def test_many_saves_are_few_transactions(bench: Bench) -> None:
+    jobs = bench.seed(a_job(number) for number in range(CREATED_TOGETHER + 2))
+    saves = [(moved(job, Status.RUNNING, started_at=START), job) for job in jobs]
+    assert bench.store.save_many(saves) == [True] * len(jobs)
+    assert bench.spy.operations == ["transact_write_items"] * 2
+    assert bench.store.get_many([job.id for job in jobs]) == {job.id: job for job, _ in saves}
+    assert bench.store.list(EVERYTHING).total == len(jobs)
+    assert bench.store.list(ListQuery(tenant=None, status=Status.RUNNING)).total == len(jobs)
+    (told,) = bench.store.events(jobs[0].id, 10).items
+    assert told.key == f"v{saves[0][0].version}"
+
+
+def test_of_many_saves_those_that_are_stale_hold_up_none_of_the_others(bench: Bench) -> None:
+    first, gone, last = bench.seed(a_job(number) for number in range(3))
+    bench.store.save(moved(gone, Status.FAILED), gone)
+    saves = [(moved(job, Status.RUNNING), job) for job in (first, gone, last)]
+    assert bench.store.save_many(saves) == [True, False, True]
+    assert bench.store.list(ListQuery(tenant=None, status=Status.RUNNING)).total == 2
+
+
+def test_a_record_that_is_saved_twice_in_one_call_has_both(bench: Bench) -> None:
+    job = bench.store.create(a_job())
+    running = moved(job, Status.RUNNING)
+    over = moved(running, Status.SUCCEEDED)
+    assert bench.store.save_many([(running, job), (over, running)]) == [True, True]
+    assert bench.store.get(job.id) == over
+    assert bench.store.list(ListQuery(tenant=None, status=Status.SUCCEEDED)).total == 1
 
 
 def test_a_save_must_be_of_the_next_version(bench: Bench) -> None:

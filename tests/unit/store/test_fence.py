@@ -23,6 +23,7 @@ WRITES: dict[str, Callable[[JobStore], object]] = {
     "create": lambda store: store.create(a_job(3)),
     "save with another status": lambda store: store.save(moved(JOB, Status.RUNNING), JOB),
     "save with the same status": lambda store: store.save(JOB.changed(START, exit_code=1), JOB),
+    "save many": lambda store: store.save_many([(moved(JOB, Status.RUNNING), JOB)]),
     "remove": lambda store: store.remove(TOMBSTONE),
     "add an event": lambda store: store.add_event(JOB.id, an_event()),
     "add events": lambda store: store.add_events([(JOB.id, an_event(number)) for number in (1, 2, 3)]),

@@ -108,6 +108,13 @@ def test_many_creates_whose_success_went_unheard_succeed(bench: Bench) -> None:
     assert _total(bench) == 3
 
 
+def test_many_saves_whose_success_went_unheard_succeed(bench: Bench) -> None:
+    jobs = bench.seed(a_job(n) for n in range(3))
+    bench.spy.fail(TRANSACT, cancelled("None", "TransactionConflict", retries=1), carried_out=True)
+    assert bench.store.save_many([(moved(job, Status.RUNNING), job) for job in jobs]) == [True] * 3
+    assert _total(bench) == 3
+
+
 def test_a_create_whose_success_went_unheard_gives_what_became_of_the_job_since(bench: Bench) -> None:
     job = bench.store.create(a_job())
     running = moved(job, Status.RUNNING)
