@@ -50,7 +50,7 @@ class Death:
 def effects(scenario: Scenario) -> list[Call]:
     """The side effects of a run in which nothing dies."""
     with closing(World()) as world:
-        wrong = _play(scenario, world)
+        wrong = play(scenario, world)
         assert not wrong, f"{scenario.name}, and nothing was killed: {wrong}"
         return world.wire.effects
 
@@ -67,7 +67,7 @@ def deaths(scenario: Scenario, count: Count) -> Iterator[Death]:
 def _die(scenario: Scenario, call: Call, moment: Trouble, count: Count) -> Death:
     with closing(World()) as world:
         world.wire.plans.append(lambda now: (moment, 0.0) if now.number == call.number else None)
-        wrong = _play(scenario, world)
+        wrong = play(scenario, world)
         if world.wire.effects[call.number - 1] != call or not world.wire.met:
             wrong.append(f"the run was another one: {world.wire.effects[call.number - 1]}")
         count.kills += 1
@@ -79,7 +79,7 @@ def _die(scenario: Scenario, call: Call, moment: Trouble, count: Count) -> Death
         return Death(call, moment, wrong)
 
 
-def _play(scenario: Scenario, world: World) -> list[str]:
+def play(scenario: Scenario, world: World) -> list[str]:
     """Act, let the system come to rest, and look at everything; what is wrong."""
     try:
         scenario.act(world)
