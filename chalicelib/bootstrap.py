@@ -21,22 +21,12 @@ if TYPE_CHECKING:
     from chalicelib.cluster.sign_in import MakeSignIn
     from chalicelib.domain.manifest import ManifestSettings
     from chalicelib.metrics import Metrics
+    from chalicelib.services.cluster_ports import Clusters, Follow, LogArchive, News
     from chalicelib.services.events import Events
     from chalicelib.services.jobs import Jobs
     from chalicelib.services.logs import Logs
     from chalicelib.services.outbox import Outbox
-    from chalicelib.services.ports import (
-        Clusters,
-        Follow,
-        JobStore,
-        Kick,
-        LogArchive,
-        News,
-        Objects,
-        RepairBus,
-        Tickets,
-        Together,
-    )
+    from chalicelib.services.ports import JobStore, Kick, Objects, RepairBus, Tickets, Together
     from chalicelib.services.reconcile import Reconciler
     from chalicelib.services.repairs import Repairs
     from chalicelib.services.state_changes import StateChanges

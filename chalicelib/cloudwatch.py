@@ -38,7 +38,7 @@ class Record(NamedTuple):
 
 
 class CloudWatchArchive:
-    """services.ports.LogArchive over the log group `group`."""
+    """services.cluster_ports.LogArchive over the log group `group`."""
 
     def __init__(self, group: str, connect: Callable[[], Any]) -> None:
         self._group = group

@@ -11,7 +11,7 @@ from chalicelib.domain.events import Event
 from chalicelib.domain.observed import Pod, Workload
 from chalicelib.domain.pools import Pool
 from chalicelib.errors import NamespaceMissing
-from chalicelib.services.ports import ExecCall, Happened
+from chalicelib.services.cluster_ports import ExecCall, Happened
 from tests.fake_logs import FakeLogs
 from tests.fake_watch import FakeWatch
 

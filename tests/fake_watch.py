@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from chalicelib.domain.observed import Workload
 from chalicelib.errors import ClusterUnavailable
-from chalicelib.services.ports import Follow, Learn
+from chalicelib.services.cluster_ports import Follow, Learn
 
 if TYPE_CHECKING:
     from tests.fake_cluster import FakeCluster
 
 
 class FakeWatch:
-    """services.ports.Watch. What is in `silent` is never told of, as if its events were lost."""
+    """services.cluster_ports.Watch. What is in `silent` is never told of, as if its events were lost."""
 
     def __init__(self, cluster: FakeCluster) -> None:
         self._cluster = cluster
@@ -62,7 +62,7 @@ class FakeWatch:
 
 
 class Wire:
-    """services.ports.News in the test's own thread and time: each wait follows everything once."""
+    """services.cluster_ports.News in the test's own thread and time: each wait follows everything once."""
 
     def __init__(self, follows: Sequence[Follow], sleep: Callable[[float], None]) -> None:
         self._follows = follows

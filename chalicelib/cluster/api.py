@@ -28,7 +28,7 @@ from chalicelib.cluster.lines import together
 from chalicelib.cluster.sign_in import MakeSignIn
 from chalicelib.cluster.traced import CallTrace, untraced
 from chalicelib.errors import ClusterForbids, ClusterRejected, ClusterUnavailable, SignInFailed
-from chalicelib.services.ports import ExecCall
+from chalicelib.services.cluster_ports import ExecCall
 
 PAGE_SIZE = 500
 _NOT_THERE = (NewConnectionError, ConnectTimeoutError, SSLError)  # nobody at that address, or somebody else

@@ -24,7 +24,7 @@ from chalicelib.errors import (
     ClusterUnavailable,
     NamespaceMissing,
 )
-from chalicelib.services.ports import ExecCall, Happened
+from chalicelib.services.cluster_ports import ExecCall, Happened
 
 log = logging.getLogger(__name__)
 

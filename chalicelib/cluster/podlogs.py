@@ -34,7 +34,7 @@ BLOCK = 2**16
 
 
 class PodLogs:
-    """services.ports.PodLogs on one cluster's API."""
+    """services.cluster_ports.PodLogs on one cluster's API."""
 
     def __init__(self, api: KubernetesApi) -> None:
         self._api = api
@@ -95,7 +95,7 @@ class PodLogs:
 
 
 class LogWatch:
-    """services.ports.LogWatch on a log that is followed."""
+    """services.cluster_ports.LogWatch on a log that is followed."""
 
     def __init__(self, logs: PodLogs, namespace: str, pod: str, mark: Mark | None) -> None:
         self._logs = logs

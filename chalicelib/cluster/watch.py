@@ -1,4 +1,4 @@
-"""One pool's workloads, listed once and watched from there: services.ports.Watch on a Kubernetes API."""
+"""One pool's workloads, listed once and watched from there: cluster_ports.Watch on a Kubernetes API."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chalicelib.aside import Aside, ahead, in_turn
 from chalicelib.cluster.api import Gone, KubernetesApi
 from chalicelib.cluster.picture import JOB, POD, Picture
 from chalicelib.domain.observed import Workload
-from chalicelib.services.ports import Follow, Learn
+from chalicelib.services.cluster_ports import Follow, Learn
 
 log = logging.getLogger(__name__)
 

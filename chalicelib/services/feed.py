@@ -17,7 +17,8 @@ from chalicelib.domain.events import Event, job_id_of
 from chalicelib.domain.job import Job
 from chalicelib.domain.pools import Pool
 from chalicelib.errors import ClusterRejected, ClusterUnavailable, LeaseLost, StoreUnavailable
-from chalicelib.services.ports import Clock, Clusters, JobStore
+from chalicelib.services.cluster_ports import Clusters
+from chalicelib.services.ports import Clock, JobStore
 
 log = logging.getLogger(__name__)
 

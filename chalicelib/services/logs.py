@@ -16,11 +16,12 @@ from chalicelib.domain.observed import Pod
 from chalicelib.domain.pools import Pool
 from chalicelib.errors import ClusterRejected, ClusterUnavailable, PodNotFound
 from chalicelib.services.caller import Caller
+from chalicelib.services.cluster_ports import Cluster, Clusters, LogArchive, LogWatch
 from chalicelib.services.job_log import JobLog, Page
 from chalicelib.services.jobs import Jobs
 from chalicelib.services.placement import pool_of
 from chalicelib.services.pod_log import PodLog
-from chalicelib.services.ports import Clock, Cluster, Clusters, LogArchive, LogWatch
+from chalicelib.services.ports import Clock
 from chalicelib.services.shared_archive import AT_THE_END
 
 LOOK_AGAIN = timedelta(seconds=5)  # while a log is followed: for new pods and for those that ended

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from queue import Empty, SimpleQueue
 
 from chalicelib.errors import ClusterRejected, ClusterUnavailable
-from chalicelib.services.ports import Follow, Learn
+from chalicelib.services.cluster_ports import Follow, Learn
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from enum import StrEnum
 from chalicelib.domain.logs import SECOND, Chunk, Mark, Stamped
 from chalicelib.domain.observed import Pod
 from chalicelib.errors import ClusterUnavailable, LogsUnavailable, PodNotFound
-from chalicelib.services.ports import LogArchive, LogWatch, PodLogs
+from chalicelib.services.cluster_ports import LogArchive, LogWatch, PodLogs
 
 ENDED = ("Succeeded", "Failed")
 

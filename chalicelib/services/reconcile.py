@@ -38,8 +38,9 @@ from chalicelib.errors import (
     StoreUnavailable,
     TrainyardError,
 )
+from chalicelib.services.cluster_ports import Clusters
 from chalicelib.services.placement import pool_of
-from chalicelib.services.ports import Clock, Clusters, JobStore, JobTrace
+from chalicelib.services.ports import Clock, JobStore, JobTrace
 from chalicelib.services.repairs import Repairs
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,8 @@ from datetime import timedelta
 
 from chalicelib.domain.logs import Chunk, Mark, Stamped
 from chalicelib.errors import LogsUnavailable
-from chalicelib.services.ports import Clock, LogArchive, SharedPages
+from chalicelib.services.cluster_ports import LogArchive
+from chalicelib.services.ports import Clock, SharedPages
 
 READING = timedelta(seconds=5)  # that one read may take, until another tries
 PATIENCE = timedelta(seconds=7)  # with a page that others read
@@ -26,7 +27,7 @@ TOO_LARGE = b""
 
 
 class SharedArchive:
-    """services.ports.LogArchive over `archive`, whose pages are shared."""
+    """services.cluster_ports.LogArchive over `archive`, whose pages are shared."""
 
     def __init__(
         self, archive: LogArchive, pages: SharedPages, clock: Clock, sleep: Callable[[float], None]

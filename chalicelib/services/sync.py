@@ -31,10 +31,11 @@ from chalicelib.errors import (
     TrainyardError,
 )
 from chalicelib.services.backlog import Backlog
+from chalicelib.services.cluster_ports import Clusters, Follow, Learn, News, Watch
 from chalicelib.services.feed import Feed
 from chalicelib.services.leading import Leading
 from chalicelib.services.placement import pool_of
-from chalicelib.services.ports import Clock, Clusters, Follow, JobStore, Learn, News, SyncMeter, Watch
+from chalicelib.services.ports import Clock, JobStore, SyncMeter
 from chalicelib.services.reconcile import Reconciler, is_to_be_submitted, wants_work
 
 log = logging.getLogger(__name__)

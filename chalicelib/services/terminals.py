@@ -22,9 +22,10 @@ from chalicelib.errors import (
     TicketUsed,
 )
 from chalicelib.services.caller import Caller
+from chalicelib.services.cluster_ports import Clusters
 from chalicelib.services.jobs import Jobs
 from chalicelib.services.placement import pool_of
-from chalicelib.services.ports import Clock, Clusters, Grant, JobStore, Ticket, Tickets
+from chalicelib.services.ports import Clock, Grant, JobStore, Ticket, Tickets
 
 
 class Terminals:

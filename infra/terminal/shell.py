@@ -23,7 +23,7 @@ from aiohttp import (
 from yarl import URL
 
 from chalicelib.errors import ClusterForbids, ClusterUnavailable, NoShell, PodNotRunning
-from chalicelib.services.ports import Clusters
+from chalicelib.services.cluster_ports import Clusters
 from chalicelib.services.terminals import Admission
 
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")

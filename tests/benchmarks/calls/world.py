@@ -21,8 +21,8 @@ from chalicelib import bootstrap
 from chalicelib.bootstrap import Container
 from chalicelib.cloudwatch import CloudWatchArchive
 from chalicelib.domain.logs import rfc3339
+from chalicelib.services.cluster_ports import Follow, Learn
 from chalicelib.services.newsroom import SLICE_SECONDS
-from chalicelib.services.ports import Follow, Learn
 from chalicelib.services.shared_archive import SharedArchive
 from chalicelib.settings import load
 from tests.benchmarks.calls.meter import LINE_BYTES, PLATFORM, LogMeter, MeteredTable

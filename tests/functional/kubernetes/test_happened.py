@@ -11,7 +11,7 @@ import pytest
 from chalicelib.cluster.api import KubernetesApi
 from chalicelib.cluster.kubernetes import KubernetesCluster
 from chalicelib.errors import ClusterForbids, ClusterUnavailable
-from chalicelib.services.ports import Happened
+from chalicelib.services.cluster_ports import Happened
 from tests.functional.kubernetes.clusters import EmbeddedCluster, Space
 from tests.functional.kubernetes.test_faults import Faulty, faults  # noqa: F401 (a fixture)
 

@@ -15,8 +15,8 @@ from chalicelib.domain.events import Event
 from chalicelib.domain.observed import Outcome
 from chalicelib.domain.pools import Pool
 from chalicelib.errors import ClusterUnavailable
+from chalicelib.services.cluster_ports import Happened
 from chalicelib.services.feed import GATHER_SECONDS, PLENTY, Feed
-from chalicelib.services.ports import Happened
 from tests.builders import NAMESPACE, POOL, ended_pod, later, running_pod
 from tests.fake_cluster import FakeCluster
 from tests.unit.services.conftest import ADA, Yard

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from chalicelib.domain.observed import Outcome
 from chalicelib.errors import ClusterUnavailable
+from chalicelib.services.cluster_ports import Learn
 from chalicelib.services.newsroom import Newsroom
-from chalicelib.services.ports import Learn
 from chalicelib.services.sync import HAND_OVER, LEASE
 from infra.local.processes import wait_until
 from tests.builders import ended_pod, later, running_pod

@@ -21,7 +21,7 @@ from chalicelib.domain.manifest import manifests
 from chalicelib.domain.observed import Outcome, Workload
 from chalicelib.domain.pools import Pool
 from chalicelib.errors import ClusterForbids, ClusterUnavailable, SignInFailed
-from chalicelib.services.ports import Cluster as ClusterPort
+from chalicelib.services.cluster_ports import Cluster as ClusterPort
 from chalicelib.settings import load
 from tests import builders
 from tests.fake_eks import REGION, FakeAws, FakeEksCluster
