@@ -154,7 +154,8 @@ class JobStore(SharedPages, Protocol):
         ...
 
     def create_many(self, wanted: Sequence[tuple[Job, Idempotency]]) -> Sequence[Job | None]:
-        """As create does, CREATED_TOGETHER of them in one transaction while nothing is in their way.
+        """As create does for jobs of one tenant, CREATED_TOGETHER of them in one transaction while nothing is
+        in their way.
 
         Returns, in the order of `wanted`, the jobs that stand; None where create raises IdempotencyConflict.
         """

@@ -9,8 +9,9 @@ from chalicelib.domain.job import Job
 from chalicelib.services.ports import CREATED_TOGETHER, Idempotency
 from chalicelib.store.items import item_bytes, to_item
 
-# A job is three actions: record, key, event. Of scopes to count, all have two, and each at most one more; and
-# one action checks a lease.
+# A new job is three actions: record, key, event; a file's jobs count in two scopes together, and each in one
+# more at most: 98 for 24. A save is two, record and event; each may count in two scopes of its own, and all
+# in one; the lease is checked by one: 98 again.
 MOST_JOBS = CREATED_TOGETHER
 MOST_BYTES = 3 * 1024**2  # of records
 

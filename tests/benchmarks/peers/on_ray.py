@@ -23,8 +23,8 @@ from tests.benchmarks.peers.system import (
     end,
     launch,
     side_by_side,
-    wait_for,
 )
+from tests.benchmarks.timing import wait_until
 
 PORT = 8265
 OVER = ("SUCCEEDED", "FAILED", "STOPPED")
@@ -100,7 +100,7 @@ class Ray(System):
             f"--temp-dir={self._folder / 'ray'}",
         ]
         self._process = launch(argv, self._folder / "ray.log", env)
-        wait_for(self._is_up, 120, "its job server", every=0.5)
+        wait_until(self._is_up, 120, "its job server", pause=0.5)
 
     def stop(self) -> None:
         if self._process:
@@ -116,7 +116,7 @@ class Ray(System):
 
         def one(client: Client, _: int) -> None:
             job_id = client.create("true")
-            wait_for(lambda: client.has_ended(job_id), 120, "a job's end", every=0.25)
+            wait_until(lambda: client.has_ended(job_id), 120, "a job's end", pause=0.25)
 
         side_by_side(one, self, AT_ONCE, total - self.connect().count())
 

@@ -21,8 +21,8 @@ from tests.benchmarks.peers.system import (
     end,
     launch,
     side_by_side,
-    wait_for,
 )
+from tests.benchmarks.timing import wait_until
 
 API = "/slurm/v0.0.38"
 WAITS = ("PENDING", "CONFIGURING")
@@ -84,7 +84,7 @@ class SlurmClient(Client):
 
     def follow(self, job_id: str) -> Iterator[str]:
         output = self._output(job_id)
-        wait_for(output.exists, 60, "the job's output")
+        wait_until(output.exists, 60, "the job's output")
         argv = ["tail", "-n", "+1", "-f", str(output)]
         with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
@@ -133,11 +133,11 @@ class Slurm(System):
         munge = [f"--{name}-file={folder}/munge.{name}" for name in ("key", "pid", "seed", "log")]
         rest = ("-a", "rest_auth/local", "-s", f"openapi{API.removeprefix('/slurm')}")
         self._launch("munged", env, programs, "--foreground", f"--socket={folder}/munge.socket", *munge)
-        wait_for((folder / "munge.socket").exists, 20, "munge's socket")
+        wait_until((folder / "munge.socket").exists, 20, "munge's socket")
         self._launch("slurmctld", env, programs, "-D")
         self._launch("slurmd", env, programs, "-D", "-d", str(programs / "slurmstepd"))
         self._launch("slurmrestd", env, programs, *rest, f"unix:{folder}/rest.socket")
-        wait_for(self._is_up, 60, "slurmrestd and a node")
+        wait_until(self._is_up, 60, "slurmrestd and a node")
 
     def stop(self) -> None:
         for process in reversed(self._processes):

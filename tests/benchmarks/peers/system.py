@@ -6,7 +6,6 @@ import http.client
 import json
 import socket
 import subprocess
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -113,14 +112,6 @@ class System(ABC):
     @abstractmethod
     def fill(self, total: int) -> None:
         """Until it knows about so many jobs, all of which are over. Raises NotAvailable."""
-
-
-def wait_for(condition: Callable[[], bool], seconds: float, what: str, every: float = 0.05) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > until:
-            raise TimeoutError(f"{what}: not within {seconds:g} s")
-        time.sleep(every)
 
 
 def side_by_side(work: Callable[[Client, int], None], system: System, clients: int, total: int) -> None:

@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path
 
 from tests.benchmarks.peers import sandbox
-from tests.benchmarks.peers.system import FAILURES, Client, NotAvailable, System, wait_for
+from tests.benchmarks.peers.system import FAILURES, Client, NotAvailable, System
+from tests.benchmarks.timing import quantile, wait_until
 
 PATIENCE_SECONDS = 120.0
 REST_SECONDS = 40.0  # Ray is never quite quiet
@@ -112,7 +113,7 @@ def _starts(client: Client, folder: Path, number: int) -> Sequence[Figure]:
         job_id = client.create(f"date +%s.%N > {mark}; sleep 1")
         _await_start(client, job_id)
         told.append(time.time() - began)
-        wait_for(partial(client.has_ended, job_id), PATIENCE_SECONDS, "the end", every=0.1)
+        wait_until(partial(client.has_ended, job_id), PATIENCE_SECONDS, "the end", pause=0.1)
         ran.append(float(mark.read_text()) - began)
     # The first one of each warms things up.
     return _in_ms(_p50(told[1:])), _in_ms(_p50(ran[1:]))
@@ -130,7 +131,7 @@ def _follow(client: Client, number: int) -> Sequence[Figure]:
             late.append((time.time_ns() - int(line)) / 1e9)
         if len(late) == number:
             break
-    return _in_ms(_p50(late)), _in_ms(_p99(late))
+    return _in_ms(_p50(late)), _in_ms(quantile(late, 0.99))
 
 
 def _tail(client: Client, sizes: Sizes) -> Figure:
@@ -141,7 +142,7 @@ def _tail(client: Client, sizes: Sizes) -> Figure:
     job_id = client.create(_python(script))
     _await_start(client, job_id)
     last = LINE.format(sizes.lines - 1)
-    wait_for(lambda: client.tail(job_id, TAIL)[0][-1:] == [last], PATIENCE_SECONDS, "the lines", every=0.5)
+    wait_until(lambda: client.tail(job_id, TAIL)[0][-1:] == [last], PATIENCE_SECONDS, "the lines", pause=0.5)
     sandbox.await_quiet(REST_SECONDS)
     read = 0
 
@@ -199,7 +200,7 @@ def _create_together(system: System, number: int) -> Figure:
 
 
 def _await_start(client: Client, job_id: str) -> None:
-    wait_for(lambda: not client.is_pending(job_id), PATIENCE_SECONDS, "the start", every=0.02)
+    wait_until(lambda: not client.is_pending(job_id), PATIENCE_SECONDS, "the start", pause=0.02)
 
 
 def _python(script: str) -> str:
@@ -214,10 +215,6 @@ def _timed(work: Callable[[], object]) -> float:
 
 def _p50(seconds: Sequence[float]) -> float:
     return statistics.median(seconds)
-
-
-def _p99(seconds: Sequence[float]) -> float:
-    return sorted(seconds)[min(len(seconds) - 1, int(len(seconds) * 0.99))]
 
 
 def _in_ms(seconds: float) -> Figure:
