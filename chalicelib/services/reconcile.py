@@ -213,6 +213,7 @@ class Reconciler:
 
     def _submit(self, job: Job) -> None:
         pool = self._pool(job.spec.pool)
+        at = self._clock()  # before the cluster's own Events of it, which are told beside this one
         try:
             self._clusters(pool).submit(manifests(job, pool, self._manifest))
         except ClusterRejected as error:
@@ -225,12 +226,13 @@ class Reconciler:
                 finished_at=self._clock(),
             )
             return
-        self._save(
-            job,
-            submitted_at=self._clock(),
+        submitted = job.changed(
+            at,
+            submitted_at=at,
             reason=Reason.SUBMITTED,
             message="handed to the cluster; its pods are not created yet",
         )
+        self._store.save(submitted, job)
 
     def _save(self, job: Job, **changes: Any) -> None:
         if any(getattr(job, name) != value for name, value in changes.items()):

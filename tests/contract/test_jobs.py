@@ -140,7 +140,8 @@ def test_delete(stack: Stack, fresh: str) -> None:
 
 def test_events(stack: Stack, job: str) -> None:
     path = f"{JOBS}/{job}/events"
-    stack.wait("Started", path, lambda a: "Started" in [event["reason"] for event in a["data"]["events"]])
+    told = {"Accepted", "Submitted", "Started"}
+    stack.wait(str(told), path, lambda a: told <= {event["reason"] for event in a["data"]["events"]})
     data = check(of("GET", JOB + "/events"), stack.call("GET", path + "?limit=2"))
     assert [event["reason"] for event in data["events"]] == ["Accepted", "Submitted"]
     rest = check(of("GET", JOB + "/events"), stack.call("GET", f"{path}?cursor={data['nextCursor']}"))

@@ -41,6 +41,16 @@ def test_a_new_job_is_handed_to_the_cluster(yard: Yard) -> None:
     assert yard.says(job_id) == ("pending", "Submitted")
 
 
+def test_submitted_is_told_before_what_the_cluster_tells_of_it(yard: Yard) -> None:
+    job_id = yard.submit()
+    handed_over_at = yard.clock()
+    yard.cluster.after["submit"] = lambda: yard.clock.move(1)
+    yard.outbox.deliver([job_id])
+    accepted, submitted = yard.store.events(job_id, 10, None).items
+    assert (accepted.reason, submitted.reason) == ("Accepted", "Submitted")
+    assert submitted.first_timestamp == handed_over_at
+
+
 def test_a_record_that_is_delivered_again_changes_nothing(yard: Yard) -> None:
     job_id = yard.run()
     before = yard.store.get(job_id)
