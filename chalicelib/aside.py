@@ -26,25 +26,36 @@ class Aside(Protocol):
 
 def in_turn(work: Callable[[], T]) -> Callable[[], T]:
     """An Aside that does the work before anything else: for tests, the same each time."""
-    try:
-        result = work()
-    except Exception as error:  # noqa: BLE001 (raised where the work is waited for)
-        return partial(_fail, error)
-    return lambda: result
+    return _done(work)
 
 
-def in_a_thread(work: Callable[[], T]) -> Callable[[], T]:
-    """An Aside that does the work in a thread of its own."""
-    ended: list[Callable[[], T]] = []
-    # A process that is told to end does not wait for an answer from far away.
-    thread = threading.Thread(target=lambda: ended.append(in_turn(work)), daemon=True)
-    thread.start()
+class Threads:
+    """An Aside in threads that wait for the next work when they have done one: to start one may take longer
+    than the work."""
 
-    def wait() -> T:
-        thread.join()
-        return ended[0]()
+    def __init__(self) -> None:
+        self._idle: list[SimpleQueue[Callable[[], None]]] = []
 
-    return wait
+    def __call__(self, work: Callable[[], T]) -> Callable[[], T]:
+        ended: SimpleQueue[Callable[[], T]] = SimpleQueue()
+        try:
+            works = self._idle.pop()
+        except IndexError:
+            works = self._started()
+
+        def do() -> None:
+            done = _done(work)
+            self._idle.append(works)
+            ended.put(done)
+
+        works.put(do)
+        return lambda: ended.get()()
+
+    def _started(self) -> SimpleQueue[Callable[[], None]]:
+        works: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        # A process that is told to end does not wait for an answer from far away.
+        threading.Thread(target=_serve, args=(works,), daemon=True).start()
+        return works
 
 
 def both(aside: Aside, one: Callable[[], T], other: Callable[[], Other]) -> tuple[T, Other]:
@@ -98,5 +109,21 @@ def as_they_end(
                 wait()
 
 
-def _fail(error: Exception) -> NoReturn:
+def _serve(works: SimpleQueue[Callable[[], None]]) -> None:
+    while True:
+        works.get()()
+
+
+def _done(work: Callable[[], T]) -> Callable[[], T]:
+    try:
+        result = work()
+    except BaseException as error:  # noqa: BLE001 (raised where the work is waited for)
+        return partial(_fail, error)
+    return lambda: result
+
+
+def _fail(error: BaseException) -> NoReturn:
     raise error
+
+
+in_a_thread = Threads()

@@ -7,12 +7,15 @@ import threading
 from typing import Any
 
 import botocore.session
+from botocore.loaders import Loader
 
 
 class AwsSession:
-    """The region, the credentials and the endpoint of the environment; built on first use."""
+    """The region, the credentials and the endpoint of the environment; built on first use. `models` is what
+    it knows of AWS, by default what botocore does."""
 
-    def __init__(self) -> None:
+    def __init__(self, models: Loader | None = None) -> None:
+        self._models = models
         self._lock = threading.Lock()
         self._session: Any = None
 
@@ -29,4 +32,6 @@ class AwsSession:
     def _opened(self) -> Any:
         if self._session is None:
             self._session = botocore.session.get_session()
+            if self._models is not None:
+                self._session.register_component("data_loader", self._models)
         return self._session

@@ -65,9 +65,10 @@ class Container:
 
     @cached_property
     def aws_session(self) -> AwsSession:
+        from chalicelib.aws_models import PlainItems
         from chalicelib.aws_session import AwsSession
 
-        return AwsSession()
+        return AwsSession(PlainItems())
 
     @cached_property
     def store(self) -> JobStore:

@@ -7,18 +7,19 @@ and the periodic pass, woken here, tries it again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 
 from chalicelib.domain.job import Job
 from chalicelib.errors import ClusterRejected, ClusterUnavailable, Retryable
-from chalicelib.services.ports import Clock, JobStore, JobTrace, Kick, Together
-from chalicelib.services.reconcile import Reconciler, untraced
+from chalicelib.services.ports import CREATED_TOGETHER, Clock, JobStore, JobTrace, Kick, Together
+from chalicelib.services.reconcile import Reconciler, is_to_be_submitted, untraced
 from chalicelib.services.sync import LEASE
 
 log = logging.getLogger(__name__)
 
-PORTION = 25  # records that are read at once
+PORTION = CREATED_TOGETHER  # records that are read at once, and saved once they are submitted
 # For so long a record may be acted upon: domain.decide.SUBMISSION_LASTS counts from what was read last.
 GOOD_FOR = timedelta(seconds=1)
 
@@ -61,12 +62,34 @@ class Outbox:
     def _deliver(self, job_ids: Sequence[str], down: set[str]) -> list[str]:
         good_until = self._clock() + GOOD_FOR
         read = self._read(job_ids)
+        submitted: list[tuple[Job, Job]] = []
 
         def is_done(job_id: str) -> bool:
-            return self._delivered(job_id, read.get(job_id) if self._clock() < good_until else None, down)
+            job = read.get(job_id) if self._clock() < good_until else None
+            if job is None or not is_to_be_submitted(job):
+                return self._delivered(
+                    job_id, lambda: self._reconciler.work_off(job_id, down, self._trace, job)
+                )
+            return self._delivered(
+                job_id, lambda: submitted.append((self._reconciler.submit(job, down, self._trace), job))
+            )
 
-        done = self._together(is_done, job_ids)
-        return [job_id for job_id, is_behind_us in zip(job_ids, done, strict=True) if not is_behind_us]
+        done = dict(zip(job_ids, self._together(is_done, job_ids), strict=True))
+        for job in self._unsaved(submitted):
+            # What is in the way of its record is found out alone; that it is created already does no harm.
+            done[job.id] = self._delivered(
+                job.id, partial(self._reconciler.work_off, job.id, down, self._trace, job)
+            )
+        return [job_id for job_id in job_ids if not done[job_id]]
+
+    def _unsaved(self, submitted: Sequence[tuple[Job, Job]]) -> Sequence[Job]:
+        """Save what became of them. Those that could not be saved, as they were before."""
+        try:
+            are_saved = self._store.save_many(submitted)
+        except Exception:
+            log.exception("%d records are saved one by one", len(submitted))
+            return [was for _, was in submitted]
+        return [was for (_, was), is_saved in zip(submitted, are_saved, strict=True) if not is_saved]
 
     def _read(self, job_ids: Sequence[str]) -> Mapping[str, Job]:
         """One that cannot be read must not be in the others' way: then each is read alone."""
@@ -78,9 +101,9 @@ class Outbox:
             log.exception("%d records are read one by one", len(job_ids))
             return {}
 
-    def _delivered(self, job_id: str, read: Job | None, down: set[str]) -> bool:
+    def _delivered(self, job_id: str, work: Callable[[], None]) -> bool:
         try:
-            self._reconciler.work_off(job_id, down, self._trace, read)
+            work()
         except (ClusterUnavailable, ClusterRejected) as error:
             log.warning("%s is left to the pass: %s", job_id, error, extra={"job_id": job_id})
         except Exception:

@@ -91,6 +91,15 @@ class Reconciler:
         with trace(job):
             self._try(job, down)
 
+    def submit(self, job: Job, down: set[str], trace: JobTrace = untraced) -> Job:
+        """Hand a job over whose record, read a moment ago, asks for just that. Returns the record as it is to
+        be saved then: until somebody does, or finds out what is in its way, the job is not done. Raises like
+        work_off.
+        """
+        with trace(job), self._trying(job, down):
+            _say(decide(job, None, self._clock()), job.id, job.log_fields)
+            return self._submitted(job)
+
     def look_up(self, job_id: str, down: set[str]) -> None:
         """Settle a job by what its cluster says right now, its record read before. Raises like work_off."""
         job = self._store.get(job_id)
@@ -117,7 +126,7 @@ class Reconciler:
         settled = set()
         for (job, decision, _), is_saved in zip(saves, are_saved, strict=True):
             if is_saved:
-                log.info("%s: Save: %s", job.id, decision.why, extra={**job.log_fields, "action": "Save"})
+                _say(decision, job.id, job.log_fields)
                 settled.add(job.id)
         return settled
 
@@ -131,12 +140,17 @@ class Reconciler:
             self._repairs.publish()
 
     def _try(self, job: Job, down: set[str]) -> None:
+        with self._trying(job, down):
+            self._follow(job)
+
+    @contextmanager
+    def _trying(self, job: Job, down: set[str]) -> Iterator[None]:
         pool_id = job.spec.pool
         with self._saying_what_it_waits_for(job):
             if pool_id in down:
                 raise ClusterUnavailable(f"the cluster of pool {pool_id!r} does not answer")
             try:
-                self._follow(job)
+                yield
             except (NamespaceMissing, ClusterForbids, PoolMissing):
                 raise
             except ClusterUnavailable:
@@ -177,10 +191,7 @@ class Reconciler:
             seen = self._clusters(self._pool(pool_id)).workload(observed.namespace, observed.job_id)
             decision = decide(job, seen, self._clock())
         name = job.id if job else observed.job_id if observed else "?"
-        level = logging.DEBUG if decision.action == Nothing() else logging.INFO
-        action = type(decision.action).__name__
-        about = job.log_fields if job else {"job_id": name, "pool": pool_id}
-        log.log(level, "%s: %s: %s", name, action, decision.why, extra={**about, "action": action})
+        _say(decision, name, job.log_fields if job else {"job_id": name, "pool": pool_id})
         self._apply(decision, pool_id)
         if decision.repair and self._repairs:
             repaired = Repaired(
@@ -197,7 +208,7 @@ class Reconciler:
     def _apply(self, decision: Decision, pool_id: str) -> None:
         match decision.action:
             case Submit(job):
-                self._submit(job)
+                self._store.save(self._submitted(job), job)
             case DeleteWorkload(job_id, namespace):
                 self._clusters(self._pool(pool_id)).delete(namespace, job_id)
             case ForceDelete(namespace, pods, then):
@@ -211,28 +222,27 @@ class Reconciler:
             case Nothing():
                 return
 
-    def _submit(self, job: Job) -> None:
+    def _submitted(self, job: Job) -> Job:
+        """Create it in the cluster. Returns what its record then says."""
         pool = self._pool(job.spec.pool)
         at = self._clock()  # before the cluster's own Events of it, which are told beside this one
         try:
             self._clusters(pool).submit(manifests(job, pool, self._manifest))
         except ClusterRejected as error:
-            message = f"Kubernetes refuses the job: {error}"[:MESSAGE_LIMIT]
-            self._save(
-                job,
+            now = self._clock()
+            return job.changed(
+                now,
                 status=Status.FAILED,
                 reason=Reason.CLUSTER_REJECTED,
-                message=message,
-                finished_at=self._clock(),
+                message=f"Kubernetes refuses the job: {error}"[:MESSAGE_LIMIT],
+                finished_at=now,
             )
-            return
-        submitted = job.changed(
+        return job.changed(
             at,
             submitted_at=at,
             reason=Reason.SUBMITTED,
             message="handed to the cluster; its pods are not created yet",
         )
-        self._store.save(submitted, job)
 
     def _save(self, job: Job, **changes: Any) -> None:
         if any(getattr(job, name) != value for name, value in changes.items()):
@@ -256,6 +266,12 @@ def wants_work(job: Job) -> bool:
 def is_to_be_submitted(job: Job) -> bool:
     """Whether the job is yet to be handed to the cluster, as far as its record knows."""
     return job.status == Status.PENDING and job.submitted_at is None and not job.is_deleted
+
+
+def _say(decision: Decision, name: str, about: Mapping[str, str]) -> None:
+    level = logging.DEBUG if decision.action == Nothing() else logging.INFO
+    action = type(decision.action).__name__
+    log.log(level, "%s: %s: %s", name, action, decision.why, extra={**about, "action": action})
 
 
 def _waits_because(job: Job, error: TrainyardError) -> dict[str, Any]:

@@ -186,7 +186,8 @@ class Sync:
             due = self._clock() + self._pace.interval
             while (left := due - self._clock()) > timedelta(0) and not self._is_late(seconds_left):
                 self._reconciler.tell()
-                self._take(news.wait(min(left, self._pace.lease / 4).total_seconds()))
+                patience = self._backlog.patience(min(left, self._pace.lease / 4))
+                self._take(news.wait(patience.total_seconds()))
                 if not self._leading.goes_on():
                     return sweeps
             if self.sweep():
@@ -222,6 +223,8 @@ class Sync:
                 learn()
             except Exception:
                 log.exception("news that cannot be read")
+        for pool_id, early in self._backlog.early(self._clock()).items():
+            self._changed[pool_id] |= early
         changed, self._changed = self._changed, defaultdict(set)
         for pool_id, job_ids in changed.items():
             records = self._read(sorted(job_ids))
@@ -334,6 +337,8 @@ class Sync:
                 if not self._backlog.leaves(job, self._clock()):
                     # It reads the record again, right before it creates.
                     self._reconciler.work_off(job.id, self._down)
+                elif observed is not None:
+                    self._backlog.told_early(pool_id, job.id)
                 return False
             return self._reconciler.settle(job, observed, pool_id).action == Nothing()
         return False

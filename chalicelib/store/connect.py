@@ -21,6 +21,7 @@ def dynamo_client(session: AwsSession) -> DynamoClient:
         retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
         max_pool_connections=CONNECTIONS,
         tcp_keepalive=True,
+        parameter_validation=False,  # which DynamoDB does, too
     )
     client: DynamoClient = session.client("dynamodb", config=config)
     return client

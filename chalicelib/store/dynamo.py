@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import builtins
 import logging
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -214,7 +215,7 @@ class DynamoStore:
         item = self._table.get(page_key(name))
         if item is None or item["good_until"]["S"] <= to_time(now):
             return None
-        return SharedPage(bytes(item["content"]["B"]) if "content" in item else None)
+        return SharedPage(b64decode(item["content"]["B"]) if "content" in item else None)
 
     def claim_page(self, name: str, now: datetime, until: datetime) -> bool:
         try:
@@ -224,7 +225,7 @@ class DynamoStore:
         return True
 
     def share_page(self, name: str, content: bytes, until: datetime) -> None:
-        self._table.put({**_page(name, until), "content": {"B": content}})
+        self._table.put({**_page(name, until), "content": {"B": b64encode(content).decode()}})
 
     def use_ticket(self, ticket: Ticket) -> bool:
         expires_at = int(ticket.expires_at.timestamp()) + TICKET_KEPT_SECONDS

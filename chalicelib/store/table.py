@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from random import Random
 from typing import Any, Protocol
 
-from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.errors import PayloadTooLarge, StoreRejected, StoreUnavailable, TrainyardError
 from chalicelib.store.items import MAX_ITEM_BYTES, Item, item_bytes
@@ -174,8 +174,6 @@ def translated(*written: Item | None) -> Iterator[None]:
         yield
     except ClientError as error:
         raise _translation(error, written) from error
-    except ParamValidationError as error:
-        raise StoreRejected(str(error)) from error
     except BotoCoreError as error:
         raise StoreUnavailable(f"DynamoDB does not answer: {error}") from error
 
@@ -198,6 +196,6 @@ def _translation(error: ClientError, written: Sequence[Item | None]) -> Exceptio
         return ConditionFailed(in_doubt=was_retried(error))
     if code == "TransactionConflictException":
         return Conflicted(was_retried(error))
-    if code == "ValidationException":
+    if code in ("ValidationException", "SerializationException"):
         return refusal(str(error), written)
     return StoreUnavailable(f"DynamoDB: {error}")

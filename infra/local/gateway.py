@@ -35,6 +35,7 @@ from chalice.local import (
 )
 
 from app import app
+from chalicelib.api.auth import TTL_SECONDS
 from chalicelib.settings import load
 from infra.local import config, template
 from infra.local.framing import BadFraming, BodyTooLarge, linger, read_body
@@ -42,6 +43,7 @@ from infra.local.gateway_responses import Answer, GatewayResponses
 
 LAMBDA_TIMEOUT_SECONDS = 29  # API Gateway's own limit
 IDLE_SECONDS = 75
+MOST_KEPT = 1000  # answers of the authorizer
 
 log = logging.getLogger("trainyard.gateway")
 access = logging.getLogger("trainyard.access")
@@ -54,6 +56,7 @@ class Gateway(LocalGateway):
         super().__init__(app, settings)
         self._app = app
         self._responses = responses
+        self._kept: dict[str, tuple[float, Any]] = {}  # token → until when, and what the authorizer said
 
     def answer(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes, client: str, request_id: str
@@ -74,7 +77,7 @@ class Gateway(LocalGateway):
         try:
             if not event["headers"].get("authorization") and methods[method].authorizer is not None:
                 return refuse("UNAUTHORIZED", 401, "Unauthorized")
-            event, context = self._authorizer.authorize(path, event, context)
+            event, context = self._authorized(path, event, context)
         except NotAuthorizedError:
             return refuse("UNAUTHORIZED", 401, "Unauthorized")
         except ForbiddenError:
@@ -91,6 +94,20 @@ class Gateway(LocalGateway):
         except Exception:
             log.exception("the API function failed")
             return refuse("INTEGRATION_FAILURE", 502, "Internal server error")
+
+    def _authorized(self, path: str, event: dict[str, Any], context: Any) -> tuple[dict[str, Any], Any]:
+        """As API Gateway does, whom the authorizer let in is let in for its TTL: ours allows all paths."""
+        token = event["headers"].get("authorization", "")
+        until, said = self._kept.get(token, (0.0, None))
+        if time.monotonic() < until:
+            event["requestContext"]["authorizer"] = dict(said)
+            return event, context
+        event, context = self._authorizer.authorize(path, event, context)
+        if said := event["requestContext"].get("authorizer"):
+            if len(self._kept) >= MOST_KEPT:
+                self._kept.clear()
+            self._kept[token] = time.monotonic() + TTL_SECONDS, dict(said)
+        return event, context
 
     def _event(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes, client: str, request_id: str

@@ -6,13 +6,11 @@ what comes first: iterators are taken afresh from the checkpoint after every err
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +139,7 @@ class Shard:
             return []
         self._iterator = answer.get("NextShardIterator")
         self.is_over = self._iterator is None and not answer["Records"]
-        return [_as_event(record, self.stream_arn) for record in answer["Records"]]
+        return [{**record, "eventSourceARN": self.stream_arn} for record in answer["Records"]]
 
     def _new_iterator(self, on_gap: Callable[[], None]) -> str:
         known = self._checkpoint.get(self.id)
@@ -185,23 +183,3 @@ def _passes(record: Record, policy: Policy) -> bool:
     except filters.UnknownPattern as error:
         log.warning("the filter has %s, which is not known here: letting the record through", error)
         return True
-
-
-def _as_event(record: Record, stream_arn: str) -> Record:
-    """A record of GetRecords as Lambda hands it to a function."""
-    plain: dict[str, Any] = _plain(record)
-    return plain | {"eventSourceARN": stream_arn}
-
-
-def _plain(value: Any) -> Any:
-    match value:
-        case dict():
-            return {key: _plain(item) for key, item in value.items()}
-        case list():
-            return [_plain(item) for item in value]
-        case bytes():
-            return base64.b64encode(value).decode("ascii")
-        case datetime():
-            return value.replace(tzinfo=value.tzinfo or UTC).timestamp()
-        case _:
-            return value

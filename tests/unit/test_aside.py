@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from chalicelib.aside import Aside, T, ahead, as_they_end, both, in_a_thread, in_turn
+from chalicelib.aside import Aside, T, Threads, ahead, as_they_end, both, in_a_thread, in_turn
+from infra.local.processes import wait_until
 
 PATIENCE = 30.0
 
@@ -15,24 +16,28 @@ either = pytest.mark.parametrize("aside", [in_turn, in_a_thread], ids=["in turn"
 
 
 class Watched:
-    """An Aside in threads that knows whether they were waited for, and which are left."""
+    """An Aside in threads that knows whether they were waited for, and how many are at work."""
 
     def __init__(self) -> None:
         self.awaited = threading.Event()
-        self._before = set(threading.enumerate())
+        self.left = 0
 
     def __call__(self, work: Callable[[], T]) -> Callable[[], T]:
-        wait = in_a_thread(work)
+        self.left += 1
+
+        def working() -> T:
+            try:
+                return work()
+            finally:
+                self.left -= 1
+
+        wait = in_a_thread(working)
 
         def waiting() -> T:
             self.awaited.set()
             return wait()
 
         return waiting
-
-    @property
-    def left(self) -> set[threading.Thread]:
-        return set(threading.enumerate()) - self._before
 
 
 def good() -> int:
@@ -57,6 +62,24 @@ def test_both_are_under_way_at_once() -> None:
     assert sorted(both(in_a_thread, met.wait, met.wait)) == [0, 1]
 
 
+def test_a_thread_that_has_done_one_work_does_the_next() -> None:
+    threads, before = Threads(), set(threading.enumerate())
+    for number in range(5):
+        assert threads(lambda number=number: number)() == number  # type: ignore[misc]
+    assert len(set(threading.enumerate()) - before) == 1
+
+
+def test_what_not_even_is_an_error_ends_the_wait_and_no_thread() -> None:
+    threads = Threads()
+
+    def leave() -> int:
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        threads(leave)()
+    assert threads(good)() == 1
+
+
 @pytest.mark.parametrize(
     ("one", "other", "error"),
     [
@@ -77,7 +100,7 @@ def test_one_that_fails_waits_for_the_other() -> None:
     watched = Watched()
     with pytest.raises(ValueError, match="bad"):
         both(watched, lambda: watched.awaited.wait(PATIENCE), bad)
-    assert watched.awaited.is_set() and not watched.left
+    assert watched.awaited.is_set() and wait_until(lambda: not watched.left, PATIENCE)
 
 
 @either
@@ -109,7 +132,7 @@ def test_trouble_with_one_comes_after_those_before_it(aside: Aside) -> None:
         next(fetched)
 
 
-def test_who_stops_early_leaves_no_thread() -> None:
+def test_who_stops_early_leaves_nothing_behind() -> None:
     watched = Watched()
 
     def values() -> Iterator[int]:
@@ -120,7 +143,7 @@ def test_who_stops_early_leaves_no_thread() -> None:
     assert next(fetched) == 1
     watched.awaited.clear()
     fetched.close()
-    assert watched.awaited.is_set() and not watched.left
+    assert watched.awaited.is_set() and wait_until(lambda: not watched.left, PATIENCE)
 
 
 @either
@@ -142,10 +165,10 @@ def test_what_ends_first_is_told_of_first() -> None:
     assert told == [("quick", True), ("slow", True)]
 
 
-def test_who_stops_listening_leaves_no_thread() -> None:
+def test_who_stops_listening_leaves_nothing_behind() -> None:
     watched = Watched()
     works = {"quick": lambda: True, "slow": lambda: watched.awaited.wait(PATIENCE)}
     ending = as_they_end(watched, works)
     assert next(ending)[0] == "quick"
     ending.close()
-    assert watched.awaited.is_set() and not {thread for thread in watched.left if thread.is_alive()}
+    assert watched.awaited.is_set() and wait_until(lambda: not watched.left, PATIENCE)

@@ -7,6 +7,7 @@ formats". No emulator answers `ReturnConsumedCapacity` by them.
 from __future__ import annotations
 
 import math
+from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -84,4 +85,4 @@ def _value(value: Mapping[str, Any]) -> int:
     if kind == "N":
         digits = len(str(content).lstrip("-").replace(".", "").strip("0"))
         return math.ceil(digits / 2) + 1
-    return len(content) if kind == "B" else len(str(content).encode())
+    return len(b64decode(content)) if kind == "B" else len(str(content).encode())

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from chalicelib.aws_models import PlainItems
 from chalicelib.aws_session import AwsSession
 from chalicelib.store.connect import dynamo_client
 from infra.local import config
@@ -47,7 +48,7 @@ def client(local: Local) -> Any:
             environment.delenv(name)
         for name, value in config.aws_environment(local, {}).items():
             environment.setenv(name, value)
-        return dynamo_client(AwsSession())
+        return dynamo_client(AwsSession(PlainItems()))
 
 
 def _free_port() -> str:

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from chalicelib.aws_models import PlainItems
 from chalicelib.aws_session import AwsSession
 from chalicelib.domain.states import Status
 from chalicelib.errors import StaleRecord, StoreUnavailable
@@ -66,7 +67,7 @@ def line(local: Local, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterato
     for name, value in config.aws_environment(local, {}).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{config.HOST}:{server.server_port}")
-    bench.store = bench.another(dynamo_client(AwsSession()))
+    bench.store = bench.another(dynamo_client(AwsSession(PlainItems())))
     yield line
     server.shutdown()
     server.server_close()

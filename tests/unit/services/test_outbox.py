@@ -227,6 +227,83 @@ def test_several_jobs_are_worked_off_side_by_side(yard: Yard) -> None:
     assert {yard.says(job_id) for job_id in jobs} == {("pending", "Submitted")}
 
 
+def test_that_several_were_submitted_is_written_down_together(yard: Yard) -> None:
+    jobs = [yard.submit() for _ in range(PORTION)]
+    before = len(yard.bench.spy.asked("transact_write_items"))
+    yard.outbox.deliver(jobs)
+    assert len(yard.bench.spy.asked("transact_write_items")) == before + 1
+    assert {yard.says(job_id) for job_id in jobs} == {("pending", "Submitted")}
+
+
+def test_one_of_several_that_is_stopped_while_it_is_created_is_in_no_others_way(yard: Yard) -> None:
+    first, stopped, last = (yard.submit() for _ in range(3))
+
+    def stop() -> None:
+        if yard.cluster.created == [first, stopped]:
+            yard.jobs.stop(ADA, stopped)
+
+    yard.cluster.after["submit"] = stop
+    assert yard.outbox.deliver([first, stopped, last]) == []
+    assert yard.says(first) == yard.says(last) == ("pending", "Submitted")
+    assert yard.says(stopped) == ("stopping", "StopRequested")
+    assert yard.cluster.jobs[stopped].deleting
+
+
+def test_one_of_several_whose_record_is_gone_for_good_when_it_was_created_is_taken_back(yard: Yard) -> None:
+    first, gone = yard.submit(), yard.submit()
+
+    def delete_and_settle() -> None:
+        if yard.cluster.created == [first, gone]:
+            yard.cluster.after.clear()
+            yard.jobs.delete(ADA, gone)
+            wait_out_submissions(yard)
+            yard.reconciler.settle(yard.store.get(gone), None, "default")
+
+    yard.cluster.after["submit"] = delete_and_settle
+    yard.outbox.deliver([first, gone])
+    assert yard.store.get(gone) is None
+    assert yard.cluster.jobs[gone].deleting
+
+
+def test_several_of_which_nothing_could_be_written_down_are_each_tried_alone(yard: Yard) -> None:
+    jobs = [yard.submit() for _ in range(3)]
+    yard.bench.spy.fail("transact_write_items", client_error("InternalServerError"), times=2)
+    assert yard.outbox.deliver(jobs) == jobs[:1], "its own write failed, too"
+    assert yard.outbox.deliver(jobs) == []
+    assert yard.cluster.created == jobs
+    assert {yard.says(job_id) for job_id in jobs} == {("pending", "Submitted")}
+
+
+def test_a_crash_before_several_are_written_down_leaves_each_created_once(yard: Yard) -> None:
+    jobs = [yard.submit() for _ in range(3)]
+
+    def crash_at_the_end() -> None:
+        if len(yard.cluster.created) == len(jobs):
+            crash()
+
+    yard.cluster.after["submit"] = crash_at_the_end
+    with pytest.raises(Crash):
+        yard.outbox.deliver(jobs)
+    assert {yard.says(job_id) for job_id in jobs} == {("pending", "Accepted")}
+    yard.cluster.after.clear()
+    assert yard.outbox.deliver(jobs) == []
+    assert yard.cluster.created == jobs
+    assert {yard.says(job_id) for job_id in jobs} == {("pending", "Submitted")}
+
+
+def test_one_of_several_that_the_cluster_rejects_fails_and_the_others_do_not(yard: Yard) -> None:
+    rejected, good = yard.submit(), yard.submit()
+
+    def reject() -> None:
+        yard.cluster.before.clear()
+        raise ClusterRejected("spec: too long")
+
+    yard.cluster.before["submit"] = reject
+    assert yard.outbox.deliver([rejected, good]) == []
+    assert yard.says(rejected) == ("failed", "ClusterRejected")
+    assert yard.says(good) == ("pending", "Submitted")
+
+
 def test_a_batch_wakes_the_sync_function_unless_it_is_awake(yard: Yard) -> None:
     job_id = yard.submit()
     yard.outbox.deliver([job_id])

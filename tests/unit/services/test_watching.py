@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import pairwise
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from chalicelib.domain.observed import Outcome
 from chalicelib.errors import ClusterUnavailable
+from chalicelib.services.backlog import AGAIN
 from chalicelib.services.cluster_ports import Learn
 from chalicelib.services.newsroom import Newsroom
 from chalicelib.services.sync import HAND_OVER, LEASE
@@ -39,6 +41,10 @@ def both(first: Callable[[], None], second: Callable[[], None]) -> Callable[[], 
         second()
 
     return hook
+
+
+def leave() -> None:
+    raise SystemExit
 
 
 def finish(yard: Yard, job_id: str) -> None:
@@ -78,6 +84,35 @@ def test_a_job_that_is_submitted_while_a_run_watches_is_followed_to_its_end(yard
     yard.sync.run(yard.seconds(60))
     assert yard.says(late[0]) == ("succeeded", "Completed")
     assert yard.cluster.calls["workloads"] == 1
+
+
+def test_what_is_told_before_the_outbox_has_written_down_that_it_submitted_the_job_counts_when_it_has(
+    yard: Yard,
+) -> None:
+    yard.run()
+    early: list[str] = []
+    saved: list[datetime] = []
+    running: list[datetime] = []
+
+    def create() -> None:
+        early.append(yard.submit())
+        yard.cluster.after["submit"] = leave
+        with suppress(SystemExit):
+            yard.outbox.deliver(early)
+        yard.cluster.after.clear()
+        yard.cluster.show(early[0], running_pod())
+
+    def save() -> None:
+        saved.append(yard.clock())
+        yard.outbox.deliver(early)
+
+    def look() -> None:
+        if saved and yard.says(early[0])[0] == "running":
+            running.append(yard.clock())
+
+    yard.cluster.before["watch"] = both(look, both(at_turn(3, create), at_turn(6, save)))
+    yard.sync.run(yard.seconds(40))
+    assert running[0] - saved[0] <= 2 * AGAIN
 
 
 def test_a_record_that_the_outbox_could_not_carry_out_is_tried_again_while_the_run_watches(

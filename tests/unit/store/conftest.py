@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from moto import mock_aws
 
+from chalicelib.aws_models import PlainItems
 from chalicelib.aws_session import AwsSession
 from chalicelib.store.connect import dynamo_client
 
@@ -27,4 +28,4 @@ def client() -> Iterator[Any]:
     with mock_aws(), pytest.MonkeyPatch.context() as environment:
         environment.delenv("AWS_ENDPOINT_URL", raising=False)
         environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        yield dynamo_client(AwsSession())
+        yield dynamo_client(AwsSession(PlainItems()))

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from botocore.exceptions import BotoCoreError, EndpointConnectionError, ParamValidationError, ReadTimeoutError
+from botocore.exceptions import BotoCoreError, EndpointConnectionError, ReadTimeoutError
 
 from chalicelib.domain.states import Status
 from chalicelib.errors import StaleRecord, StoreRejected, StoreUnavailable
@@ -277,7 +277,7 @@ def test_an_outage_is_unavailable_with_its_cause(
     [
         client_error("ValidationException"),
         cancelled("None", "ValidationError"),
-        ParamValidationError(report="wrong"),
+        client_error("SerializationException"),
     ],
     ids=lambda error: _name_of(error),
 )
