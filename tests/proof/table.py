@@ -6,7 +6,7 @@ suite, which runs on moto and on MiniStack, runs on this too (test_table.py).
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -45,7 +45,7 @@ class FakeTable:
 
     def __post_init__(self) -> None:
         self._indexed: dict[Key, dict[str, Any]] = {}
-        self._not_indexed_yet: list[Write] = []
+        self._not_indexed_yet: deque[Write] = deque()
         self._tokens: dict[str, tuple[datetime, Any]] = {}
         indexes = jobs_table()["GlobalSecondaryIndexes"]
         self._index_keys = {index["IndexName"]: _schema(index["KeySchema"]) for index in indexes}
@@ -174,7 +174,7 @@ class FakeTable:
             return list(self.items.values())
         shown = self.clock() - self.index_lag
         while self._not_indexed_yet and self._not_indexed_yet[0].at <= shown:
-            write = self._not_indexed_yet.pop(0)
+            write = self._not_indexed_yet.popleft()
             if write.after is None:
                 self._indexed.pop(write.key, None)
             else:

@@ -59,7 +59,7 @@ def markdown(found: Mapping[str, Counts]) -> str:
     by_service = {name: each * 1e6 for name, each in dollars(found[JOB], Prices()).items() if each}
     parts = ", ".join(f"{name} {short(each)}" for name, each in by_service.items())
     said = (
-        f"1,000,000 jobs of three transitions (it came, it ran, it succeeded) cost {a_million(found[JOB]):.0f} "
-        f"dollars on AWS by themselves: {parts}."
+        "1,000,000 jobs of three transitions (it came, it ran, it succeeded) cost "
+        f"{a_million(found[JOB]):.0f} dollars on AWS by themselves: {parts}."
     )
     return "\n".join([*lines, "", said])
