@@ -28,7 +28,7 @@ COLUMNS: Mapping[str, Callable[[Counts], float]] = {
 def rows(number: int) -> Sequence[Row]:
     with closing(active(number)[0]) as world:
         found = {"a pass over active jobs, all in step": _looked(world)}
-        world.scheduler.run(150 - world.scheduler.now.second)
+        world.scheduler.run(75 - world.scheduler.now.second)  # the next run has begun, and listed
         found["a minute with active jobs, none changing"] = counted(world, lambda: world.scheduler.run(60))
     with closing(over(number)[0]) as world:
         found["an idle pass over finished Jobs, by a new process"] = _looked(world)
