@@ -9,6 +9,7 @@ some minutes and 3 GB.
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -32,6 +33,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.write and given.quick:
         parser.error("--write is for all numbers: without --quick")
+    gc.disable()  # it would go over millions of objects again and again, none of them to be freed
     text = tables(*(numbers[:QUICK] if given.quick else numbers for numbers in (JOBS, VIEWERS)))
     print(text)
     if given.write:
