@@ -3,7 +3,7 @@
     python -m tests.benchmarks.growth [--quick] [--write]
 
 On the proof's simulation, as tests.benchmarks.calls: nothing is timed, and each run counts the same. It takes
-some minutes and 3 GB.
+three minutes of a processor and 3 GB.
 """
 
 from __future__ import annotations
