@@ -75,6 +75,7 @@ class FakeCluster:
 
     def pods(self, namespace: str, job_id: str) -> Sequence[Pod]:
         del namespace
+        self.calls["pods"] += 1
         return self.jobs[job_id].pods if job_id in self.jobs else ()
 
     def pod(self, namespace: str, job_id: str, name: str) -> Pod | None:

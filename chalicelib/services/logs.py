@@ -25,7 +25,7 @@ from chalicelib.services.ports import Clock
 from chalicelib.services.shared_archive import AT_THE_END
 
 LOOK_AGAIN = timedelta(seconds=5)  # while a log is followed: for new pods and for those that ended
-PAUSE = timedelta(seconds=1)  # where there is nothing to wait on
+PAUSE = timedelta(seconds=1)  # where there is nothing to wait on, and between two reads of a record
 
 log = logging.getLogger(__name__)
 
@@ -80,17 +80,21 @@ class Logs:
         page = view.page(cursor, lines)
         news = False
         while not page.lines and not page.finished and (left := deadline - self._clock()) > timedelta():
-            if news:  # of lines that were rotated away and are not shipped yet
+            read = None
+            if view.is_waiting:
+                read = self._await_record(ask, view.job, min(left, LOOK_AGAIN))
+            elif news:  # of lines that were rotated away and are not shipped yet
                 self._pause(left)
                 news = False
             else:
                 news = self._await_news(view.log.pods, page.cursor, min(left, LOOK_AGAIN))
-            view = self._look(ask)
+            view = self._look(ask, read)
             page = view.page(page.cursor, lines)
         return page
 
-    def _look(self, ask: Ask) -> _View:
-        job = self._jobs.get(ask.caller, ask.job_id)
+    def _look(self, ask: Ask, read: Job | None = None) -> _View:
+        """`read` is the record, if it was read a moment ago."""
+        job = read or self._jobs.get(ask.caller, ask.job_id)
         cluster, namespace, live = self._live(job)
         names = dict.fromkeys((*job.pod_names, *live))
         if not names and (cluster is None or job.is_terminal):
@@ -127,6 +131,16 @@ class Logs:
             log.warning("%s: its log is read from the archive alone: %s", job.id, error, extra=job.log_fields)
             return None, "", {}
 
+    def _await_record(self, ask: Ask, known: Job, longest: timedelta) -> Job:
+        """The record once it has changed, `longest` at most: it is told what becomes of pods, and to read it
+        costs the cluster nothing."""
+        until = self._clock() + longest
+        job = known
+        while job == known and (left := until - self._clock()) > timedelta():
+            self._pause(left)
+            job = self._jobs.get(ask.caller, ask.job_id)
+        return job
+
     def _await_news(self, pods: Sequence[PodLog], cursor: Cursor, longest: timedelta) -> bool:
         """Whether a pod that runs has a line behind `cursor` by now; waits for one, `longest` at most."""
         watches = [pod.watch(cursor.of(pod.name).mark) for pod in pods if pod.is_running]
@@ -147,11 +161,16 @@ class _View:
     live: Mapping[str, Pod]
     log: JobLog
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether no pod has begun yet."""
+        has_started = any(pod.live is None or pod.live.started_at for pod in self.log.pods)
+        return not has_started and not self.job.is_terminal
+
     def page(self, cursor: Cursor | None, lines: int) -> Page:
         page = self.log.tail(lines) if cursor is None else self.log.after(cursor, lines)
         page = replace(page, is_shared=self.job.spec.nodes > 1)
-        has_started = any(pod.live is None or pod.live.started_at for pod in self.log.pods)
-        if page.lines or has_started or self.job.is_terminal:
+        if page.lines or not self.is_waiting:
             return page
         return replace(page, waiting=(self.job.reason, self.job.message))
 

@@ -1,4 +1,5 @@
 """Measures what docs/performance.md shows, each row beside what its backend does alone, and prints one table.
+Below it: what each operation asks of AWS and Kubernetes, counted.
 
     make bench
     python -m tests.benchmarks [--rows create,list] [--quick] [--write]
@@ -18,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from infra.local.config import REPO
 from tests.benchmarks import create, imports, life, lists, logs, memory, repair, upload
+from tests.benchmarks.calls import summary
 from tests.benchmarks.results import Result, machine, table, write
 from tests.benchmarks.sizes import QUICK, Sizes
 
@@ -35,25 +37,29 @@ ROWS: Mapping[str, Callable[[Sizes], Sequence[Result]]] = {
     "imports": imports.cold,
     "memory": memory.idle,
 }
+CALLS = "calls"  # counted on a simulation, below the table
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("--rows", default=",".join(ROWS), help=f"some of {','.join(ROWS)}")
+    parser.add_argument("--rows", default=",".join([*ROWS, CALLS]), help="some of %(default)s")
     parser.add_argument("--quick", action="store_true", help="small sizes: to see that it works")
     parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
     given = parser.parse_args()
     names = given.rows.split(",")
-    if given.write and (given.quick or set(names) != set(ROWS)):
+    if given.write and (given.quick or set(names) != {*ROWS, CALLS}):
         parser.error("--write is for the whole table: without --rows and --quick")
-    if unknown := [name for name in names if name not in ROWS]:
-        parser.error(f"no row {', '.join(unknown)}: there are {', '.join(ROWS)}")
+    if unknown := [name for name in names if name not in (*ROWS, CALLS)]:
+        parser.error(f"no row {', '.join(unknown)}: there are {', '.join(ROWS)}, {CALLS}")
     sizes = QUICK if given.quick else Sizes()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the stack that runs is removed
-    results = [result for name in names for result in _measured(name, sizes)]
-    text = f"{machine()}{' Small sizes.' if given.quick else ''}\n\n{table(results)}"
+    results = [result for name in names if name in ROWS for result in _measured(name, sizes)]
+    parts = [f"{machine()}{' Small sizes.' if given.quick else ''}"]
+    parts += [table(results)] if results else []
+    parts += [summary.summary()] if CALLS in names else []
+    text = "\n\n".join(parts)
     print(text)
     if given.write:
         write(PAGE, text)

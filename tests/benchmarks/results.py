@@ -10,8 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-BEGIN = "<!-- make bench: begin -->"
-END = "<!-- make bench: end -->"
+MAKE_BENCH = "make bench"
 NOTHING = "–"
 
 
@@ -52,13 +51,14 @@ def machine(now: datetime | None = None) -> str:
     )
 
 
-def write(page: Path, text: str) -> None:
-    """Put `text` between the page's markers."""
-    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, found, after = rest.partition(END)
+def write(page: Path, text: str, marker: str = MAKE_BENCH) -> None:
+    """Put `text` between the page's markers of that name."""
+    begin, end = f"<!-- {marker}: begin -->", f"<!-- {marker}: end -->"
+    before, _, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, found, after = rest.partition(end)
     if not found:
-        raise ValueError(f"{page} has no {BEGIN} … {END}")
-    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+        raise ValueError(f"{page} has no {begin} … {end}")
+    page.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
 
 
 def _processor() -> str:

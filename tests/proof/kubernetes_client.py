@@ -49,6 +49,7 @@ class SimulatedClient:
     ) -> None:
         self._cluster, self._wire, self._disorder = cluster, wire, disorder
         self._refused = 0
+        self._lists: list[tuple[str, list[Obj]]] = []  # those of several pages, with their versions
 
     def param_serialize(
         self, method: str, path: str, query_params: Sequence[tuple[str, str]] = (), **_: Any
@@ -84,10 +85,7 @@ class SimulatedClient:
             case "GET":
                 return self._cluster.get(key)
             case "list":
-                found = self._cluster.each(plural, namespace, _test(plural, query))
-                version = str(self._cluster.version)
-                limit = int(query.get("limit", "500"))
-                return {"metadata": {"resourceVersion": version}, "items": found[:limit]}
+                return self._page(plural, namespace, query)
             case "POST":
                 return self._cluster.create_for_client(plural, namespace, body)
             case "PATCH":
@@ -95,6 +93,25 @@ class SimulatedClient:
             case "DELETE":
                 self._cluster.delete(key, body["propagationPolicy"])
         return {}
+
+    def _page(self, plural: str, namespace: str, query: Mapping[str, str]) -> Obj:
+        """All pages of a list are of the moment of its first one."""
+        number, begin = len(self._lists), 0
+        if token := query.get("continue"):
+            number, begin = map(int, token.split("."))
+            version, found = self._lists[number]
+        else:
+            version, found = (
+                str(self._cluster.version),
+                self._cluster.each(plural, namespace, _test(plural, query)),
+            )
+        end = begin + int(query.get("limit", "500"))
+        metadata = {"resourceVersion": version}
+        if end < len(found):
+            metadata["continue"] = f"{number}.{end}"
+            if not token:
+                self._lists.append((version, found))
+        return {"metadata": metadata, "items": found[begin:end]}
 
     def _watched(self, plural: str, namespace: str, query: Mapping[str, str]) -> Iterator[bytes]:
         since = int(query["resourceVersion"])

@@ -6,8 +6,8 @@ suite, which runs on moto and on MiniStack, runs on this too (test_table.py).
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -44,8 +44,8 @@ class FakeTable:
     scanned: Sequence[Item] = ()  # what the last query read, whatever it then showed of it
 
     def __post_init__(self) -> None:
-        self._indexed: dict[Key, dict[str, Any]] = {}
-        self._not_indexed_yet: list[Write] = []
+        self._entries: defaultdict[tuple[str, str], dict[Key, dict[str, Any]]] = defaultdict(dict)
+        self._not_indexed_yet: deque[Write] = deque()
         self._tokens: dict[str, tuple[datetime, Any]] = {}
         indexes = jobs_table()["GlobalSecondaryIndexes"]
         self._index_keys = {index["IndexName"]: _schema(index["KeySchema"]) for index in indexes}
@@ -93,7 +93,8 @@ class FakeTable:
         hash_key, range_key = self._index_keys[index] if index else ("pk", "sk")
         about = request.get("ExpressionAttributeValues", {}), request.get("ExpressionAttributeNames", {})
         chosen = condition(request["KeyConditionExpression"])
-        found = [item for item in self._source(index) if chosen(item, *about) and range_key in item]
+        source = self._partition(index, request) if index else self.items.values()
+        found = [item for item in source if chosen(item, *about) and range_key in item]
         found.sort(
             key=lambda item: _order(item, range_key), reverse=not request.get("ScanIndexForward", True)
         )
@@ -124,7 +125,7 @@ class FakeTable:
 
     def delete_table(self, **_: Any) -> None:
         self.items.clear()
-        self._indexed.clear()
+        self._entries.clear()
         self._not_indexed_yet.clear()
 
     def _single(self, kind: str, request: Mapping[str, Any]) -> None:
@@ -169,20 +170,23 @@ class FakeTable:
         for listener in self.listeners:
             listener(write)
 
-    def _source(self, index: str | None) -> list[dict[str, Any]]:
-        if index is None:
-            return list(self.items.values())
+    def _partition(self, index: str, request: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+        """The entries that a query of an index goes over: those of the partition that it names."""
         shown = self.clock() - self.index_lag
         while self._not_indexed_yet and self._not_indexed_yet[0].at <= shown:
-            write = self._not_indexed_yet.pop(0)
-            if write.after is None:
-                self._indexed.pop(write.key, None)
-            else:
-                self._indexed[write.key] = dict(write.after)
-        key = self._index_keys[index][0]
-        projected = self._projected[index]
-        entries = [item for item in self._indexed.values() if key in item]
-        return [{n: v for n, v in item.items() if n in projected or n == key} for item in entries]
+            self._follow(self._not_indexed_yet.popleft())
+        name, _, placeholder = request["KeyConditionExpression"].split(" AND ")[0].split()
+        assert request.get("ExpressionAttributeNames", {}).get(name, name) == self._index_keys[index][0]
+        return self._entries[index, request["ExpressionAttributeValues"][placeholder]["S"]].values()
+
+    def _follow(self, write: Write) -> None:
+        """Let the indexes have what was written."""
+        for index, (key, _) in self._index_keys.items():
+            if write.before and key in write.before:
+                self._entries[index, write.before[key]["S"]].pop(write.key, None)
+            if write.after and key in write.after:
+                entry = {n: v for n, v in write.after.items() if n in self._projected[index]}
+                self._entries[index, write.after[key]["S"]][write.key] = entry
 
     def _shown(self, item: dict[str, Any], request: Mapping[str, Any]) -> dict[str, Any]:
         if "ProjectionExpression" not in request:

@@ -133,9 +133,13 @@ class World:
 
     def call(self, ask: Callable[[Container], Any], function: str = "api") -> Any:
         """Ask a function and wait for its answer; None when there is none in time, or an error."""
-        worker = self._start(function, ask)
+        worker = self.begin(ask, function)
         self.scheduler.run(TIMEOUTS[function] + 1, lambda: worker.is_over)
         return worker.answer
+
+    def begin(self, ask: Callable[[Container], Any], function: str = "api") -> Worker:
+        """Ask a function, beside what others ask."""
+        return self._start(function, ask)
 
     # ---- what happens by itself
 

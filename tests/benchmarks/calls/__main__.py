@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from tests.benchmarks.calls import operations
+from tests.benchmarks.calls import operations, summary
 from tests.benchmarks.calls.bill import Dollars, Load, Rates, alarms, bill, charged, dollars
 from tests.benchmarks.calls.prices import HOURS, Prices
+from tests.benchmarks.calls.summary import COLUMNS, JOB, Columns, a_million, short, total
 from tests.benchmarks.calls.world import Counts
 
 ARM64 = 0.0000133334
-JOB = "a job, created by the API, to its end"
 HOUR_OF_A_JOB = "an hour of an active job"
 ACTIVE_HOUR = "an hour with any active job"
 IDLE_HOUR = "an idle hour"
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--printed-mb", type=float, default=1.0, help="that each job prints (default 1)")
     given = parser.parse_args()
     prices = Prices(function_gb_second=ARM64) if given.arm64 else Prices()
-    counted = {**operations.requests(), **operations.lists(), **operations.stretches()}
+    counted = summary.counted()
     rates = Rates(
         job=counted[JOB],
         hour_of_a_job=counted[HOUR_OF_A_JOB],
@@ -63,24 +63,16 @@ def loads(printed_mb: float) -> dict[str, Load]:
 
 def counts_table(counted: Mapping[str, Counts]) -> list[str]:
     """An operation a line; requests are DynamoDB's."""
-    columns: dict[str, Callable[[Counts], float]] = {
-        "requests": lambda counts: _sum(counts, "dynamodb "),
-        "items read": lambda counts: counts["items read"],
-        "written": lambda counts: counts["items written"],
-        "KB written": lambda counts: counts["bytes written"] / 1024,
-        "in indexes": lambda counts: counts["index entries written"],
-        "RRU": lambda counts: counts["RRU"],
-        "WRU": lambda counts: counts["WRU table"] + counts["WRU indexes"],
-        "Kubernetes": lambda counts: _sum(counts, "kubernetes "),
-        "Logs": lambda counts: _sum(counts, "logs "),
-        "calls": lambda counts: _sum(counts, "invoke "),
-        "GB-s": lambda counts: _sum(counts, "seconds ") / 2,
+    columns: Columns = {
+        **COLUMNS,
+        "calls": lambda counts: total(counts, "invoke "),
+        "GB-s": lambda counts: total(counts, "seconds ") / 2,
         "log KB": lambda counts: counts["log bytes"] / 1024,
-        "$ a million": lambda counts: sum(dollars(counts, Prices()).values()) * 1e6,
+        "$ a million": a_million,
     }
     lines = [_row("operation", columns)]
     for name, counts in counted.items():
-        lines.append(_row(name, [_short(of(counts)) for of in columns.values()]))
+        lines.append(_row(name, [short(of(counts)) for of in columns.values()]))
     return lines
 
 
@@ -93,7 +85,7 @@ def rates_table(counted: Mapping[str, Counts], rates: Rates, prices: Prices) -> 
         lines.append(_row(name, [_money(by_service[service] * 1e6) for service in services]))
     written = {"indexes": rates.job["WRU indexes"]}
     written |= {what[7:]: number for what, number in rates.job.items() if what.startswith("WRU of ")}
-    lines.append("of a job's WRU: " + ", ".join(f"{what} {_short(n)}" for what, n in written.items()))
+    lines.append("of a job's WRU: " + ", ".join(f"{what} {short(n)}" for what, n in written.items()))
     kept = ", ".join(f"{what} {size:,.0f}" for what, size in rates.stored.items() if size)
     return [*lines, f"bytes kept of a job: {kept}; metrics: {rates.metrics}; alarms: {alarms()}"]
 
@@ -109,17 +101,9 @@ def bills_table(bills: Mapping[str, Dollars], prices: Prices) -> list[str]:
     return lines
 
 
-def _sum(counts: Counts, prefix: str) -> float:
-    return sum(number for what, number in counts.items() if what.startswith(prefix))
-
-
 def _row(name: str, cells: object, wide: int = 12) -> str:
     assert isinstance(cells, (list, Mapping))
     return " ".join([name.ljust(44), *(f"{cell:>{wide}}" for cell in cells)])
-
-
-def _short(number: float) -> str:
-    return f"{number:,.0f}" if number >= 100 or number == int(number) else f"{number:.2g}"
 
 
 def _money(number: float) -> str:

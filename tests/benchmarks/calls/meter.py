@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
@@ -56,12 +56,24 @@ Count = Callable[[str, float], None]
 """Adds to the count of that name, on the account of whichever function runs."""
 
 
+class Written(NamedTuple):
+    """An item that a write was about: as it was and is, and its units in the table and in indexes."""
+
+    key: Key
+    was: Item | None
+    now: Item | None
+    units: int
+    in_indexes: Sequence[int]
+
+
 class MeteredTable:
-    """services' DynamoDB client on a table in memory: counts requests, items, bytes and units."""
+    """services' DynamoDB client on a table in memory: counts requests, items, bytes and units. `written` has
+    the items of each write."""
 
     def __init__(self, table: FakeTable, count: Count) -> None:
         self._table = table
         self._count = count
+        self.written: list[Sequence[Written]] = []
         self._indexes = units.indexes(jobs_table())
 
     def get_item(self, **request: Any) -> Mapping[str, Any]:
@@ -123,20 +135,23 @@ class MeteredTable:
             self._count("refused writes", 1)
             raise
         finally:
+            of_write = []
             for key, was in zip(keys, before, strict=True):
                 now = was if refused else self._table.items.get(key)
                 asked = units.write(was, now, transactional=transactional)
-                self._count("WRU table", asked)
-                self._count(f"WRU of {KINDS.get(key[1].partition('#')[0], 'others')}", asked)
-                if was != now:
-                    self._changed(was, now)
+                in_indexes = list(units.index_writes(self._indexes, was, now))
+                of_write.append(Written(key, was, now, asked, in_indexes))
+                self._counts(of_write[-1])
+            self.written.append(of_write)
 
-    def _changed(self, was: Item | None, now: Item | None) -> None:
-        writes = list(units.index_writes(self._indexes, was, now))
-        self._count("WRU indexes", sum(writes))
-        self._count("index entries written", len(writes))
-        self._count("items written", 1)
-        self._count("bytes written", units.size(now or was))
+    def _counts(self, one: Written) -> None:
+        self._count("WRU table", one.units)
+        self._count(f"WRU of {KINDS.get(one.key[1].partition('#')[0], 'others')}", one.units)
+        if one.was != one.now:
+            self._count("WRU indexes", sum(one.in_indexes))
+            self._count("index entries written", len(one.in_indexes))
+            self._count("items written", 1)
+            self._count("bytes written", units.size(one.now or one.was))
 
     def _read(self, items: Sequence[Item], asked: int, consistent: bool) -> None:
         self._count("items read", len(items))

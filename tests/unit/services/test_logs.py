@@ -15,7 +15,7 @@ from chalicelib.domain.states import Status
 from chalicelib.errors import ClusterUnavailable, LogsUnavailable, PodNotFound
 from chalicelib.services.job_log import Page
 from chalicelib.services.jobs import Jobs
-from chalicelib.services.logs import Ask, Logs, Pace
+from chalicelib.services.logs import LOOK_AGAIN, Ask, Logs, Pace
 from chalicelib.services.pod_log import Source
 from chalicelib.services.shared_archive import AT_THE_END
 from tests import builders
@@ -404,6 +404,7 @@ def test_following_does_not_spin_on_news_that_cannot_be_read_yet(world: World) -
 def test_following_wakes_for_a_pods_first_line_and_for_its_end(world: World) -> None:
     def starts() -> None:
         world.runs(A)
+        world.job(Status.RUNNING, A)
         world.logs.print(A, "one")
 
     world.logs.while_waiting = starts
@@ -412,6 +413,26 @@ def test_following_wakes_for_a_pods_first_line_and_for_its_end(world: World) -> 
     world.logs.while_waiting = lambda: world.ends(A)
     page = world.follow(page.cursor)
     assert texts(page) == [] and page.finished
+
+
+def test_a_job_that_has_not_begun_is_followed_by_its_record_and_costs_its_cluster_little(
+    world: World,
+) -> None:
+    world.job(Status.PENDING)
+    assert not world.follow(START, wait=20).lines
+    assert world.cluster.calls["pods"] == 1 + 20 / LOOK_AGAIN.total_seconds()
+
+
+def test_a_pod_that_its_record_is_not_told_of_is_found_by_a_look(world: World) -> None:
+    def starts() -> None:
+        world.runs(A)
+        world.logs.print(A, "one")
+        world.logs.while_waiting = lambda: None
+
+    world.job(Status.PENDING)
+    world.logs.while_waiting = starts
+    assert texts(world.follow(START)) == ["one"]
+    assert world.now == NOW + LOOK_AGAIN
 
 
 def test_following_goes_on_over_the_deletion_of_the_pod(world: World) -> None:
