@@ -1,4 +1,8 @@
-"""Follows several watches side by side, a thread each, and hands what they tell to one reader."""
+"""Follows several watches side by side, a thread each, and hands what they tell to one reader.
+
+A reader who cannot keep up has so much before him and no more: what a cluster tells beyond that stays unread,
+and what it forgets meanwhile is listed, as after any broken watch.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,15 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from queue import Empty, SimpleQueue
+from contextlib import suppress
+from queue import Empty, Full, Queue
 
 from chalicelib.errors import ClusterRejected, ClusterUnavailable
 from chalicelib.services.cluster_ports import Follow, Learn
 
 log = logging.getLogger(__name__)
 
+MOST = 1_000  # news that wait for their reader: one of a pod has some 15 KB
 SLICE_SECONDS = 5.0  # a watch is opened anew that often: so long an end may have to wait for its thread
 PAUSE_SECONDS = 1.0  # after trouble
 SHORT_SECONDS = 0.2  # a watch that ends sooner is not opened at once again
@@ -22,21 +28,20 @@ class Newsroom:
     """Runs from its making until `close`."""
 
     def __init__(self, follows: Sequence[Follow]) -> None:
-        self._news: SimpleQueue[Learn] = SimpleQueue()
+        self._news: Queue[Learn] = Queue(MOST)
         self._closing = threading.Event()
         self._threads = [threading.Thread(target=self._run, args=(one,), daemon=True) for one in follows]
         for thread in self._threads:
             thread.start()
 
     def wait(self, seconds: float) -> list[Learn]:
-        """All that was told, as soon as there is any; nothing after so many seconds."""
+        """What was told, as soon as there is any; nothing after so many seconds."""
         news: list[Learn] = []
-        try:
+        with suppress(Empty):
             news.append(self._news.get(timeout=seconds))
-            while True:
+            while len(news) < MOST:
                 news.append(self._news.get_nowait())
-        except Empty:
-            return news
+        return news
 
     def close(self) -> None:
         self._closing.set()
@@ -52,8 +57,7 @@ class Newsroom:
             began = time.monotonic()
             try:
                 for learn in follow(SLICE_SECONDS):
-                    self._news.put(learn)
-                    if self._closing.is_set():
+                    if not self._put(learn):
                         return
             except (ClusterUnavailable, ClusterRejected) as error:
                 log.warning("a watch: %s", error)
@@ -63,3 +67,11 @@ class Newsroom:
                 self._closing.wait(PAUSE_SECONDS)
             if time.monotonic() - began < SHORT_SECONDS:
                 self._closing.wait(SHORT_SECONDS)
+
+    def _put(self, learn: Learn) -> bool:
+        """Once there is room for it; False when it closes."""
+        while not self._closing.is_set():
+            with suppress(Full):
+                self._news.put(learn, timeout=SHORT_SECONDS)
+                return True
+        return False

@@ -36,6 +36,12 @@ STOP_SECONDS = {
     "terminal": 30.0,
     "gateway": 10.0,
 }
+# What whoever wants the embedded cluster otherwise may set.
+CLUSTER_SECONDS = {
+    "--orphan-grace": "TRAINYARD_ORPHAN_GRACE_SECONDS",
+    "--hollow": "TRAINYARD_HOLLOW_SECONDS",
+    "--event-ttl": "TRAINYARD_EVENT_TTL_SECONDS",
+}
 
 
 def tell(text: str) -> None:
@@ -139,10 +145,9 @@ def _kubernetes(local: Local, environ: Mapping[str, str]) -> Component:
         *("--user", f"{config.READER_USER}={config.READER_USER}"),
         *("--user", f"{config.TERMINAL_USER}={config.TERMINAL_USER}"),
     ]
-    if grace := environ.get("TRAINYARD_ORPHAN_GRACE_SECONDS"):
-        argv += ["--orphan-grace", grace]
-    if seconds := environ.get("TRAINYARD_HOLLOW_SECONDS"):
-        argv += ["--hollow", seconds]
+    for flag, variable in CLUSTER_SECONDS.items():
+        if seconds := environ.get(variable):
+            argv += [flag, seconds]
     local.volumes.mkdir(parents=True, exist_ok=True)
     # Its pods inherit nothing of the stack's own settings.
     kept = {k: v for k, v in environ.items() if not k.startswith(("AWS_", "TRAINYARD_", "KUBECONFIG"))}

@@ -49,9 +49,10 @@ def running(one: Member) -> dict[str, int]:
     return {name: pid for name, pid in stack.status(one.stack.local).items() if pid}
 
 
-def held(pids: Mapping[str, int]) -> dict[str, float]:
-    """The proportional set size of each with all that it started, in MB, the largest first."""
-    sizes = {name: sum(_memory(child, "Pss") for child in _family(pid)) for name, pid in pids.items()}
+def held(pids: Mapping[str, int], *, alone: bool = False) -> dict[str, float]:
+    """The proportional set size of each, in MB, the largest first: with all that it started, or `alone`."""
+    families = {name: [pid] if alone else _family(pid) for name, pid in pids.items()}
+    sizes = {name: sum(_memory(pid, "Pss") for pid in family) for name, family in families.items()}
     return dict(sorted(sizes.items(), key=lambda part: -part[1]))
 
 

@@ -43,7 +43,7 @@ from infra.local.kubernetes.watching import CLOSING, OPEN_WATCHES
 
 HOST = "127.0.0.1"
 LOCK_PATIENCE = 3.0  # a shim that asks whether its cluster lives holds the lock for an instant
-EVENTS_SWEEP = 60.0
+EVENTS_SWEEP = 60.0  # seconds at most: the shorter they live, the oftener, so that few go at a time
 TOGETHER = 0.01  # seconds whose writes are one transaction of the database, unless somebody asks before
 
 
@@ -103,6 +103,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--orphan-grace", type=float, default=60.0, help="seconds that containers outlive a killed cluster")
     add("--retry-backoff", type=float, default=10.0, help="seconds before a Job's first retry; doubles")
     add("--shutdown-grace", type=float, default=5.0, help="seconds to SIGKILL at most, on a clean stop")
+    add("--event-ttl", type=float, default=3600.0, help="seconds that an Event outlives its last write")
     add("--log-keep", type=float, default=60.0, help="seconds that a deleted pod's logs stay")
     add("--no-sandbox", action="store_true", help="map paths, as where mounts are not allowed")
 
@@ -188,8 +189,8 @@ def install(registry: Registry) -> None:
 
 def start_controllers(registry: Registry, node: Node, settings: Settings) -> list[Callable[[], None]]:
     def sweep(_: str) -> float:
-        expire(registry)
-        return EVENTS_SWEEP
+        expire(registry, settings.event_ttl)
+        return min(EVENTS_SWEEP, settings.event_ttl / 6)
 
     node.start()
     sweeper: Controller[str] = Controller("events", sweep)

@@ -1,4 +1,4 @@
-"""Events tell people what the cluster did; the same one again only counts up; none outlives its hour."""
+"""Events tell people what the cluster did; the same one again only counts up; none stays for good."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from infra.local.kubernetes.store import Key, renewed
 from infra.local.kubernetes.values import now, stamp
 
 Obj = dict[str, Any]
-KEPT = timedelta(hours=1)
 REMEMBERED = 4096
 
 
@@ -57,9 +56,9 @@ class Recorder:
             self._recent.popitem(last=False)
 
 
-def expire(registry: Registry) -> None:
-    """An hour after it was last written, whatever times it tells."""
-    oldest = stamp(now() - KEPT)
+def expire(registry: Registry, seconds: float) -> None:
+    """So long after it was last written, whatever times it tells."""
+    oldest = stamp(now() - timedelta(seconds=seconds))
     for event in list(registry.store.each(EVENTS)):
         metadata = event["metadata"]
         if max(metadata["creationTimestamp"], event.get("lastTimestamp") or "") < oldest:

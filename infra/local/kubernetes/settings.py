@@ -27,6 +27,7 @@ class Settings:
     orphan_grace: float = 60.0  # seconds that a container lives on without its cluster
     retry_backoff: float = 10.0  # seconds before a Job's first retry, doubled for each further one
     shutdown_grace: float = 5.0  # seconds at most between SIGTERM and SIGKILL when the cluster stops
+    event_ttl: float = 3600.0  # seconds that an Event outlives its last write
     log_keep: float = 60.0  # seconds that a deleted pod's logs stay for whoever ships them
     sandbox: bool = False  # whether containers get a private file tree
     hollow: float | None = None  # seconds that pods pretend to run; None for real processes

@@ -14,7 +14,7 @@ from chalicelib.domain.observed import Outcome
 from chalicelib.errors import ClusterUnavailable
 from chalicelib.services.backlog import AGAIN
 from chalicelib.services.cluster_ports import Learn
-from chalicelib.services.newsroom import Newsroom
+from chalicelib.services.newsroom import MOST, Newsroom
 from chalicelib.services.sync import HAND_OVER, LEASE
 from infra.local.processes import wait_until
 from tests.builders import ended_pod, later, running_pod
@@ -300,6 +300,52 @@ def test_several_watches_are_followed_side_by_side_and_trouble_with_one_is_not_t
         news.close()
         news.join()
     assert learned == {"fine"}
+
+
+def test_news_that_nobody_takes_fill_no_memory_and_are_told_later_and_in_order() -> None:
+    everything = MOST + 50
+    told: list[int] = []
+
+    def busy(seconds: float) -> Iterator[Learn]:
+        del seconds
+        while len(told) < everything:
+            told.append(len(told))
+            yield partial(_seen, told[-1])
+
+    news = Newsroom([busy])
+    taken: list[str] = []
+    try:
+        assert wait_until(lambda: len(told) > MOST, 10)
+        while len(taken) < everything:
+            before = len(told)
+            portion = [job_id for learn in news.wait(10) for job_id in learn()]
+            assert 0 < len(portion) <= MOST
+            assert before <= len(taken) + MOST + 1, "one more is in hand than wait"
+            taken += portion
+    finally:
+        news.close()
+        news.join()
+    assert taken == [str(number) for number in range(everything)]
+
+
+def test_a_newsroom_closes_while_its_news_wait_for_room() -> None:
+    told: list[int] = []
+
+    def endless(seconds: float) -> Iterator[Learn]:
+        del seconds
+        while True:
+            told.append(len(told))
+            yield partial(_seen, told[-1])
+
+    news = Newsroom([endless])
+    assert wait_until(lambda: len(told) > MOST, 10)
+    news.close()
+    news.join()
+    assert len(told) == MOST + 1
+
+
+def _seen(number: int) -> set[str]:
+    return {str(number)}
 
 
 def _note(moments: list[datetime], clock: Callable[[], datetime]) -> None:
