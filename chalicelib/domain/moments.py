@@ -7,4 +7,4 @@ from datetime import UTC, datetime
 
 def timestamp(moment: datetime | None) -> str | None:
     """`2026-01-26T10:00:00Z`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
+    return moment.astimezone(UTC).isoformat(timespec="seconds")[:-6] + "Z" if moment else None
