@@ -38,7 +38,7 @@ from infra.local.queues import QueueReader
 from infra.local.schedule import Context, Schedule
 from infra.local.stream import Checkpoint, Shard, find_stream, shard_ids
 
-BUSY_POLL_SECONDS = 0.05
+BUSY_POLL_SECONDS = 0.02
 IDLE_POLL_SECONDS = 0.25
 BUSY_SECONDS = 3.0
 DISCOVER_SECONDS = 60.0
