@@ -28,13 +28,15 @@ def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsSession]:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     with mock_aws():
         session = AwsSession(PlainItems())
-        session.client("dynamodb").create_table(
+        dynamodb = session.client("dynamodb")
+        dynamodb.create_table(
             TableName=TABLE,
             KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
             AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
             BillingMode="PAY_PER_REQUEST",
         )
         yield session
+        dynamodb.delete_table(TableName=TABLE)  # another module's moto may be the same, and outlive this one
 
 
 @pytest.fixture
