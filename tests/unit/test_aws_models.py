@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from io import BytesIO
 from typing import Any
 
 import botocore.session
 import pytest
-from botocore.awsrequest import AWSResponse, HeadersDict
 from botocore.loaders import Loader
+from botocore.parsers import create_parser
 from moto import mock_aws
-from urllib3 import HTTPResponse
 
 from chalicelib.aws_models import _DOCUMENTS, PlainItems
 from chalicelib.aws_session import AwsSession
@@ -75,16 +73,10 @@ def test_a_record_of_the_stream_is_as_lambda_hands_it_to_a_function() -> None:
         "eventName": "INSERT",
         "dynamodb": {"ApproximateCreationDateTime": 1764108000, "NewImage": OURS, "SequenceNumber": "1"},
     }
-    answer = json.dumps({"Records": [record], "NextShardIterator": "next"}).encode()
-    raw = HTTPResponse(BytesIO(answer), preload_content=False)
-    streams = AwsSession(PlainItems()).client(
-        "dynamodbstreams", region_name="us-east-1", aws_access_key_id="id", aws_secret_access_key="secret"
-    )
-    streams.meta.events.register(
-        "before-send.*.GetRecords",
-        lambda request, **_: AWSResponse(request.url, 200, HeadersDict(), raw),
-    )
-    assert streams.get_records(ShardIterator="first")["Records"] == [record]
+    answer = {"body": json.dumps({"Records": [record]}).encode(), "headers": {}, "status_code": 200}
+    streams = AwsSession(PlainItems()).client("dynamodbstreams", region_name="us-east-1")
+    asked = streams.meta.service_model.operation_model("GetRecords")
+    assert create_parser("json").parse(answer, asked.output_shape)["Records"] == [record]
 
 
 @pytest.mark.parametrize("service", _DOCUMENTS)
