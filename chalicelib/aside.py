@@ -26,7 +26,11 @@ class Aside(Protocol):
 
 def in_turn(work: Callable[[], T]) -> Callable[[], T]:
     """An Aside that does the work before anything else: for tests, the same each time."""
-    return _done(work)
+    try:
+        result = work()
+    except BaseException as error:  # noqa: BLE001 (raised where the work is waited for)
+        return partial(_fail, error)
+    return lambda: result
 
 
 class Threads:
@@ -44,7 +48,7 @@ class Threads:
             works = self._started()
 
         def do() -> None:
-            done = _done(work)
+            done = in_turn(work)
             self._idle.append(works)
             ended.put(done)
 
@@ -112,14 +116,6 @@ def as_they_end(
 def _serve(works: SimpleQueue[Callable[[], None]]) -> None:
     while True:
         works.get()()
-
-
-def _done(work: Callable[[], T]) -> Callable[[], T]:
-    try:
-        result = work()
-    except BaseException as error:  # noqa: BLE001 (raised where the work is waited for)
-        return partial(_fail, error)
-    return lambda: result
 
 
 def _fail(error: BaseException) -> NoReturn:

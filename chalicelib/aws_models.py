@@ -1,7 +1,7 @@
 """What botocore knows of AWS' services, but for the insides of DynamoDB's items: those it passes as they are.
 
 It would walk through each attribute of each item, on the way out and in, to make of it what it was: half of
-what a Query costs. A shape that its model calls a document it does not look into
+its own time for a Query. A shape that its model calls a document it does not look into
 (https://smithy.io/2.0/spec/simple-types.html#document).
 """
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 from chalice.app import AuthResponse, Chalice, Response
+from chalice.config import Config
 
 from infra.local.config import HOST
-from infra.local.gateway import make_server
+from infra.local.gateway import Gateway, make_server
 from infra.local.gateway_responses import GatewayResponses
 
 MEGABYTE = 1024 * 1024
@@ -72,6 +73,32 @@ def port() -> Iterator[int]:
     server.server.server_close()
 
 
+class Asking:
+    """A gateway whose authorizer writes down which tokens it was asked about."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        app = Chalice(app_name="asking")
+
+        @app.authorizer()
+        def door(request: Any) -> Any:
+            self.asked.append(request.token)
+            if request.token.startswith("Bearer bad"):
+                raise Exception("Unauthorized")
+            return AuthResponse(routes=["*"], principal_id="id", context={"tenant": request.token})
+
+        @app.route("/things/{name}", authorizer=door)
+        def thing(name: str) -> Any:
+            return {name: current(app).context["authorizer"]["tenant"]}
+
+        self._gateway = Gateway(app, Config.create(lambda_timeout=10), GatewayResponses({}))
+
+    def get(self, path: str, token: str) -> tuple[int, Any]:
+        headers = {"authorization": f"Bearer {token}"}
+        answer = self._gateway.answer("GET", path, headers, b"", HOST, "id")
+        return answer.status, json.loads(answer.body)
+
+
 class Wire:
     """A raw connection and just enough HTTP to read answers off it."""
 
@@ -112,6 +139,24 @@ def still_understands(wire: Wire) -> bool:
     wire.request("GET /things/next")
     status, _, body = wire.answer()
     return status == 200 and json.loads(body)["name"] == "next"
+
+
+def test_who_was_let_in_is_not_asked_about_again_and_stays_who_he_is() -> None:
+    asking = Asking()
+    for path, token in [
+        ("/things/a", "ann"),
+        ("/things/a", "bob"),
+        ("/things/b", "ann"),
+        ("/things/c", "bob"),
+    ]:
+        assert asking.get(path, token) == (200, {path[-1]: f"Bearer {token}"})
+    assert asking.asked == ["Bearer ann", "Bearer bob"]
+
+
+def test_who_was_refused_is_asked_about_each_time() -> None:
+    asking = Asking()
+    assert [asking.get("/things/a", "bad")[0] for _ in range(2)] == [401, 401]
+    assert len(asking.asked) == 2
 
 
 def test_a_204_has_no_body_and_no_length_and_the_connection_goes_on(wire: Wire) -> None:
