@@ -62,6 +62,19 @@ def test_both_are_under_way_at_once() -> None:
     assert sorted(both(in_a_thread, met.wait, met.wait)) == [0, 1]
 
 
+def test_who_begins_is_ahead_of_the_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    goes_on = threading.Event()
+    monkeypatch.setattr("chalicelib.aside.time.sleep", lambda _: goes_on.wait(PATIENCE))
+    order: list[str] = []
+
+    def here() -> None:
+        order.append("here")
+        goes_on.set()
+
+    both(in_a_thread, lambda: order.append("aside"), here)
+    assert order == ["here", "aside"]
+
+
 def test_a_thread_that_has_done_one_work_does_the_next() -> None:
     threads, before = Threads(), set(threading.enumerate())
     for number in range(5):

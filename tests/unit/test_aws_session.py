@@ -5,14 +5,18 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from typing import Any
 
 import botocore.session
 import pytest
+from botocore.awsrequest import AWSResponse
+from urllib3 import HTTPResponse
 
 from chalicelib.aws_session import AwsSession
 from chalicelib.bootstrap import Container
 from chalicelib.settings import load
+from chalicelib.store.connect import dynamo_client
 
 
 @pytest.fixture(autouse=True)
@@ -50,3 +54,18 @@ def test_threads_that_ask_at_once_get_a_client_each_of_one_session() -> None:
         return [session, clients]
 
     assert opened_by(build) == 1
+
+
+def test_what_it_asks_of_aws_says_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    asked: list[bytes] = []
+
+    def answer(request: Any, **_: Any) -> AWSResponse:
+        asked.append(request.headers["User-Agent"])
+        return AWSResponse(request.url, 200, {}, HTTPResponse(BytesIO(b"{}"), preload_content=False))
+
+    client = dynamo_client(AwsSession())
+    client.meta.events.register("before-send.dynamodb", answer)  # type: ignore[attr-defined]
+    client.get_item(TableName="jobs", Key={})
+    assert asked[0].startswith(b"trainyard")

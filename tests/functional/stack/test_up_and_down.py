@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -102,6 +103,19 @@ def test_the_printed_token_opens_the_api(stack: RunningStack) -> None:
         timeout=10,
     )
     assert answer.json()["code"] == 0
+
+
+def test_every_answer_has_its_line_in_the_gateways_log(stack: RunningStack) -> None:
+    answer = api(stack, "GET", "/api/jobs/none?secret=1")
+    asked = answer.headers["x-amzn-RequestId"]
+
+    def lines() -> list[dict[str, Any]]:
+        told = [json.loads(line) for line in stack.log("gateway").splitlines() if line.startswith("{")]
+        return [line for line in told if line["request"] == asked]
+
+    assert processes.wait_until(lambda: bool(lines()), 30)
+    (line,) = lines()
+    assert (line["method"], line["path"], line["status"]) == ("GET", "/api/jobs/none", answer.status_code)
 
 
 def test_every_server_listens_on_this_machine_only(stack: RunningStack) -> None:
