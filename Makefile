@@ -61,7 +61,7 @@ test-cluster: .venv/.dev-stamp .venv-ministack/.stamp ## the cluster tests again
 	@[ -n "$$KUBECONFIG" ] || { echo "set KUBECONFIG to the cluster that the tests are to run on" >&2; exit 2; }
 	@$(PY) -m pytest -m cluster $(TESTS)
 
-bench-peers: .venv/.dev-stamp .venv-ministack/.stamp ## the same work on Ray and Slurm, which it installs, and here: half an hour (QUICK=1)
+bench-peers: .venv/.dev-stamp .venv-ministack/.stamp ## the same work on Ray and Slurm, which it installs, and here: a quarter of an hour (QUICK=1)
 	@$(PY) -m tests.benchmarks.peers $(if $(QUICK),--quick)
 
 check: lint types imports requirements-check test ## what CI runs

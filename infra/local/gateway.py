@@ -43,7 +43,6 @@ from infra.local.gateway_responses import Answer, GatewayResponses
 
 LAMBDA_TIMEOUT_SECONDS = 29  # API Gateway's own limit
 IDLE_SECONDS = 75
-SWITCH_SECONDS = 0.0005  # a thread's turn: by Python's 5 ms one read would wait for the whole of the other
 MOST_KEPT = 1000  # answers of the authorizer
 
 log = logging.getLogger("trainyard.gateway")
@@ -267,7 +266,6 @@ def _log_to_stdout() -> None:
 
 
 def main() -> int:
-    sys.setswitchinterval(SWITCH_SECONDS)
     _log_to_stdout()
     local = config.load()
     declared = template.read(config.RESOURCES)

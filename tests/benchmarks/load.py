@@ -9,7 +9,8 @@ gone afterwards. Exits with 1 if any request failed.
 
 The number of jobs is the same all the time, as where a platform cleans up: beside the requests, each create
 deletes the oldest job. With more jobs each minute MiniStack alone grows slower, whose Query goes over the
-whole partition; DynamoDB's reads what it returns.
+whole partition; DynamoDB's reads what it returns. MiniStack's memory stands for AWS' disks: what it grew by
+is told for each job that came and went, and does not count as growth.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ KINDS = ("create", "delete", "detail", "list", "logs")
 SCRIPT = "import time; print('begun', flush=True); time.sleep(2); print('done')"
 # What a cluster keeps for an hour, it keeps for a minute: else it fills for the whole of the load.
 SETTINGS = {"TRAINYARD_EVENT_TTL_SECONDS": "60"}
+STORAGE = "ministack"
 EARLY, LATE = slice(1, 3), slice(-2, None)  # minutes that are compared
 # How far the late ones may be above the early ones: by that share and so many ms or MB. A p99 is of few.
 P50, P99, MEMORY = (0.1, 5), (0.5, 50), (0.1, 10)
@@ -155,10 +157,18 @@ def _comparison(minutes: Sequence[Minute]) -> Iterator[str]:
         yield f"| {kind}, p50 / p99 ms | {_cell(before)} | {_cell(after)} | {_said(is_grown)} |"
     for name in minutes[-1].memory:
         held_before, held_after = (max(one.memory.get(name, 0.0) for one in part) for part in (early, late))
-        is_grown = _has_grown(held_before, held_after, MEMORY)
+        is_grown = name != STORAGE and _has_grown(held_before, held_after, MEMORY)
         grown += [name] if is_grown else []
-        yield f"| {name}, MB | {held_before:.0f} | {held_after:.0f} | {_said(is_grown)} |"
+        said = _stored(minutes) if name == STORAGE else _said(is_grown)
+        yield f"| {name}, MB | {held_before:.0f} | {held_after:.0f} | {said} |"
     yield f"\nflat: {'no, grown: ' + ', '.join(grown) if grown else 'yes'}"
+
+
+def _stored(minutes: Sequence[Minute]) -> str:
+    """What MiniStack keeps of a job, from the end of the first minute to that of the last."""
+    grown = minutes[-1].memory[STORAGE] - minutes[0].memory[STORAGE]
+    jobs = sum(len(minute.times.get("create", [])) for minute in minutes[1:])
+    return f"{grown * 1000 / jobs:.0f} KB a job" if jobs else ""
 
 
 def _has_grown(before: float, after: float, limit: tuple[float, float]) -> bool:
