@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from chalicelib.services.events import Events
     from chalicelib.services.jobs import Jobs
     from chalicelib.services.logs import Logs
+    from chalicelib.services.object_ports import Objects
     from chalicelib.services.outbox import Outbox
-    from chalicelib.services.ports import JobStore, Kick, Objects, RepairBus, Tickets, Together
+    from chalicelib.services.ports import JobStore, Kick, RepairBus, Together
     from chalicelib.services.reconcile import Reconciler
     from chalicelib.services.repairs import Repairs
     from chalicelib.services.state_changes import StateChanges
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from chalicelib.services.submission import Submission
     from chalicelib.services.sync import Sync
     from chalicelib.services.terminals import Redemption, Terminals
+    from chalicelib.services.ticket_ports import Tickets
     from chalicelib.services.uploads import Uploads
     from chalicelib.traces import Traces
 

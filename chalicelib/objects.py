@@ -11,7 +11,7 @@ from urllib3.exceptions import HTTPError
 
 from chalicelib.domain.uploads import Place, Upload
 from chalicelib.errors import ObjectsUnavailable
-from chalicelib.services.ports import Stored, Text
+from chalicelib.services.object_ports import Stored, Text
 
 LANGUAGE = "accept-language"  # of an object's own metadata
 _GONE = {"404", "NoSuchKey", "NoSuchVersion", "NotFound", "MethodNotAllowed", "412", "PreconditionFailed"} | {
@@ -20,7 +20,7 @@ _GONE = {"404", "NoSuchKey", "NoSuchVersion", "NotFound", "MethodNotAllowed", "4
 
 
 class S3Objects:
-    """services.ports.Objects; the client is made on first use."""
+    """services.object_ports.Objects; the client is made on first use."""
 
     def __init__(self, connect: Callable[[], Any]) -> None:
         self._connect = connect

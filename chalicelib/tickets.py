@@ -14,7 +14,8 @@ import jwt
 from jwt.exceptions import PyJWTError
 
 from chalicelib.errors import TicketExpired, TicketInvalid
-from chalicelib.services.ports import Clock, Grant, Ticket
+from chalicelib.services.ports import Clock
+from chalicelib.services.ticket_ports import Grant, Ticket
 
 ALGORITHM = "HS256"
 AUDIENCE = "trainyard-terminal"
@@ -30,7 +31,7 @@ _OPTIONS: Any = {
 
 
 class SignedTickets:
-    """services.ports.Tickets over a shared secret."""
+    """services.ticket_ports.Tickets over a shared secret."""
 
     def __init__(self, secret: str, clock: Clock, new_id: Callable[[], str]) -> None:
         self._secret = secret

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from chalicelib.domain.uploads import Place, Upload
-from chalicelib.services.ports import Stored, Text
+from chalicelib.services.object_ports import Stored, Text
 
 BUCKET = "submissions-of-tests"
 
 
 @dataclass
 class FakeBucket:
-    """services.ports.Objects. `before` and `after` hold what to do around a call, by its name."""
+    """services.object_ports.Objects. `before` and `after` hold what to do around a call, by its name."""
 
     clock: Callable[[], datetime]
     keeps_versions: bool = True

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from chalicelib.domain.uploads import BUNDLE_ENDINGS, Place, bundle_uri
 from chalicelib.errors import FieldError
-from chalicelib.services.ports import Objects, Stored
+from chalicelib.services.object_ports import Objects, Stored
 
 MAX_BYTES = 1024**3  # packed
 # One may come a little later than the file that names it: `aws s3 cp --recursive` uploads side by side.

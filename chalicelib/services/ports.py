@@ -14,7 +14,8 @@ from chalicelib.domain.job import Job, JobSummary
 from chalicelib.domain.repair import Repaired
 from chalicelib.domain.state_change import StateChange
 from chalicelib.domain.states import Status
-from chalicelib.domain.uploads import Place, Receipt, Upload
+from chalicelib.domain.uploads import Place, Receipt
+from chalicelib.services.ticket_ports import Ticket
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -107,38 +108,6 @@ class SharedPages(Protocol):
 
     def share_page(self, name: str, content: bytes, until: datetime) -> None:
         """Give the page to everybody until then."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grant:
-    """The right to open a terminal in a pod. `tenant` is the job's, `subject` who asked for it."""
-
-    subject: str
-    tenant: str
-    job_id: str
-    pod: str
-    pool: str
-
-
-@dataclass(frozen=True, slots=True)
-class Ticket:
-    """A grant for one time."""
-
-    id: str
-    grant: Grant
-    expires_at: datetime
-
-
-class Tickets(Protocol):
-    """Writes tickets as texts that nobody can change or make up."""
-
-    def issue(self, grant: Grant) -> str:
-        """A new ticket; it lasts for a minute."""
-        ...
-
-    def read(self, text: str) -> Ticket:
-        """Raises TicketInvalid and TicketExpired."""
         ...
 
 
@@ -255,44 +224,6 @@ class Kick(Protocol):
     """Wakes the sync function up, without waiting for it; waking it twice does no harm."""
 
     def __call__(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A version of an object in a bucket. `language` is its metadata's `accept-language`."""
-
-    version_id: str | None
-    size: int
-    content: bytes = b""
-    language: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """What stood at a key; `etag` tells it from what anybody writes after."""
-
-    content: str
-    etag: str
-
-
-class Objects(Protocol):
-    """Buckets. Raises ObjectsUnavailable."""
-
-    def find(self, place: Place) -> Stored | None:
-        """What stands there now, without its content; None: nothing."""
-        ...
-
-    def read(self, upload: Upload) -> Stored | None:
-        """The upload's own version; None when it is gone, or, in a bucket without versions, when another
-        has replaced it."""
-        ...
-
-    def read_text(self, bucket: str, key: str) -> Text | None: ...
-
-    def write_text(self, bucket: str, key: str, text: str, over: Text | None) -> bool:
-        """Write over what was read (None: nothing stood there). False when something else stands there now,
-        be it a first try's own write whose answer was lost."""
-        ...
 
 
 class Bus(Protocol):

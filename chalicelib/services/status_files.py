@@ -6,7 +6,8 @@ import json
 
 from chalicelib.domain.uploads import Place, Receipt, status_of
 from chalicelib.errors import ObjectsUnavailable
-from chalicelib.services.ports import JobStore, Objects
+from chalicelib.services.object_ports import Objects
+from chalicelib.services.ports import JobStore
 
 WRITES = 10  # of one file in a row, while others write it too
 

@@ -25,7 +25,8 @@ from chalicelib.services.caller import Caller
 from chalicelib.services.cluster_ports import Clusters
 from chalicelib.services.jobs import Jobs
 from chalicelib.services.placement import pool_of
-from chalicelib.services.ports import Clock, Grant, JobStore, Ticket, Tickets
+from chalicelib.services.ports import Clock, JobStore
+from chalicelib.services.ticket_ports import Grant, Ticket, Tickets
 
 
 class Terminals:

@@ -17,7 +17,8 @@ from chalicelib.domain.uploads import Entry, Receipt, Upload
 from chalicelib.errors import FieldError, InvalidRequest, OutOfTime
 from chalicelib.services.bundles import Bundles
 from chalicelib.services.caller import Caller, Role, is_tenant
-from chalicelib.services.ports import CREATED_TOGETHER, UPLOAD_KEPT, UPLOAD_TAKEN, Clock, Idempotency, Objects
+from chalicelib.services.object_ports import Objects
+from chalicelib.services.ports import CREATED_TOGETHER, UPLOAD_KEPT, UPLOAD_TAKEN, Clock, Idempotency
 from chalicelib.services.status_files import StatusFiles
 from chalicelib.services.submission import JobRequest, Submission
 

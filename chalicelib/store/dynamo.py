@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import builtins
 import logging
-from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,14 +18,16 @@ from chalicelib.domain.job import Job
 from chalicelib.domain.states import Status
 from chalicelib.domain.uploads import Place, Receipt
 from chalicelib.errors import IdempotencyConflict, StaleRecord, StoreUnavailable
-from chalicelib.services.ports import EventPage, Idempotency, JobPage, ListQuery, SharedPage, Ticket
+from chalicelib.services.ports import EventPage, Idempotency, JobPage, ListQuery, SharedPage
+from chalicelib.services.ticket_ports import Ticket
 from chalicelib.store import conditions, queries
 from chalicelib.store.batches import batches, batches_of_saves
 from chalicelib.store.counters import Counters
 from chalicelib.store.events import MOST_EVENTS, Events
 from chalicelib.store.items import Item, from_item, to_item, to_time
-from chalicelib.store.keys import feed_key, idempotency_key, job_key, lease_key, page_key, ticket_key
+from chalicelib.store.keys import feed_key, idempotency_key, job_key, lease_key
 from chalicelib.store.lease import FencedTable, Lease
+from chalicelib.store.passing import Passing
 from chalicelib.store.recount import recount
 from chalicelib.store.table import ConditionFailed, DynamoClient, Table
 from chalicelib.store.transactions import Action, put, transact
@@ -35,8 +36,6 @@ from chalicelib.store.uploads import Uploads
 log = logging.getLogger(__name__)
 
 MAX_SHARDS = 64  # a recount checks them all in one transaction, beside what it corrects
-
-TICKET_KEPT_SECONDS = 3600  # beyond its expiry: TTL may not remove it while any clock still takes it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +79,7 @@ class DynamoStore:
         )
         self._events = Events(self._table, options.event_retention_seconds, options.most_events, clock)
         self._uploads = Uploads(self._table)
+        self._passing = Passing(self._table)
         self._idempotency_seconds = options.idempotency_seconds
         self._clock = clock
         self._options = options
@@ -212,37 +212,19 @@ class DynamoStore:
         return item is None or item["held_until"]["S"] <= to_time(now)
 
     def shared_page(self, name: str, now: datetime) -> SharedPage | None:
-        item = self._table.get(page_key(name))
-        if item is None or item["good_until"]["S"] <= to_time(now):
-            return None
-        return SharedPage(b64decode(item["content"]["B"]) if "content" in item else None)
+        return self._passing.shared_page(name, now)
 
     def claim_page(self, name: str, now: datetime, until: datetime) -> bool:
-        try:
-            self._table.put(_page(name, until), conditions.PAGE_OVER, {":now": {"S": to_time(now)}})
-        except ConditionFailed:
-            return False
-        return True
+        return self._passing.claim_page(name, now, until)
 
     def share_page(self, name: str, content: bytes, until: datetime) -> None:
-        self._table.put({**_page(name, until), "content": {"B": b64encode(content).decode()}})
+        self._passing.share_page(name, content, until)
 
     def use_ticket(self, ticket: Ticket) -> bool:
-        expires_at = int(ticket.expires_at.timestamp()) + TICKET_KEPT_SECONDS
-        item = {
-            **ticket_key(ticket.id),
-            "taker": {"S": f"{self._table.random.getrandbits(128):032x}"},
-            "expires_at": {"N": str(expires_at)},
-        }
-        try:
-            self._table.put(item, conditions.TICKET_UNUSED)
-        except ConditionFailed as error:
-            # It was us if the write that succeeded was our own, its answer lost.
-            return error.in_doubt and self._table.get(ticket_key(ticket.id)) == item
-        return True
+        return self._passing.use_ticket(ticket)
 
     def ticket_is_used(self, ticket: Ticket) -> bool:
-        return self._table.get(ticket_key(ticket.id)) is not None
+        return self._passing.ticket_is_used(ticket)
 
     def _create_together(self, wanted: Sequence[tuple[Job, Idempotency]]) -> Iterator[Job | None]:
         written = [(job, None) for job, _ in wanted]
@@ -321,11 +303,6 @@ class DynamoStore:
         if job is None or job.is_deleted:
             raise IdempotencyConflict(idempotency.key)
         return job
-
-
-def _page(name: str, until: datetime) -> Item:
-    expires_at = {"N": str(int(until.timestamp()) + 60)}
-    return {**page_key(name), "good_until": {"S": to_time(until)}, "expires_at": expires_at}
 
 
 def _expected(job: Job) -> Mapping[str, Mapping[str, str]]:

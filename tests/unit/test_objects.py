@@ -19,7 +19,7 @@ from chalicelib.aws_session import AwsSession
 from chalicelib.domain.uploads import Place, Upload
 from chalicelib.errors import ObjectsUnavailable
 from chalicelib.objects import S3Objects
-from chalicelib.services.ports import Stored, Text
+from chalicelib.services.object_ports import Stored, Text
 
 PLACE = Place("bucket", "submissions/acme/a b/job.json")
 WHERE = {"Bucket": PLACE.bucket, "Key": PLACE.key}

@@ -12,7 +12,7 @@ from chalicelib.aws import client
 from chalicelib.aws_session import AwsSession
 from chalicelib.bootstrap import Container
 from chalicelib.errors import SecretUnavailable
-from chalicelib.services.ports import Grant
+from chalicelib.services.ticket_ports import Grant
 from chalicelib.settings import load
 from chalicelib.tickets import SignedTickets
 

@@ -11,7 +11,7 @@ import jwt
 import pytest
 
 from chalicelib.errors import TicketExpired, TicketInvalid
-from chalicelib.services.ports import Grant
+from chalicelib.services.ticket_ports import Grant
 from chalicelib.tickets import AUDIENCE, SignedTickets
 from tests.builders import JOB_ID, NOW
 

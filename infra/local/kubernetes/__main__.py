@@ -43,7 +43,7 @@ from infra.local.kubernetes.watching import CLOSING, OPEN_WATCHES
 
 HOST = "127.0.0.1"
 LOCK_PATIENCE = 3.0  # a shim that asks whether its cluster lives holds the lock for an instant
-EVENTS_SWEEP = 60.0  # seconds at most: the shorter they live, the oftener, so that few go at a time
+EVENTS_SWEEP = 60.0  # seconds at most, and one at least: the shorter they live, the oftener, so that few go
 TOGETHER = 0.01  # seconds whose writes are one transaction of the database, unless somebody asks before
 
 
@@ -190,7 +190,7 @@ def install(registry: Registry) -> None:
 def start_controllers(registry: Registry, node: Node, settings: Settings) -> list[Callable[[], None]]:
     def sweep(_: str) -> float:
         expire(registry, settings.event_ttl)
-        return min(EVENTS_SWEEP, settings.event_ttl / 6)
+        return min(EVENTS_SWEEP, max(1.0, settings.event_ttl / 6))
 
     node.start()
     sweeper: Controller[str] = Controller("events", sweep)

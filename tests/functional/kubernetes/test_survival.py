@@ -229,6 +229,19 @@ def test_hollow_pods_go_through_their_phases_and_run_nothing(fresh: Fresh) -> No
     assert not list((cluster.state / "pods").iterdir())
 
 
+def test_events_go_when_their_time_is_over(fresh: Fresh) -> None:
+    cluster = fresh("--hollow", "0.3")
+    space = Space(cluster)
+    space.run("short", "true")
+    space.ended("short")
+    assert space.events("SuccessfulCreate")
+    cluster.end()
+    cluster.flags = ("--event-ttl", "1")
+    cluster.start()
+    space.batch, space.core = cluster.batch, cluster.core
+    wait_for(lambda: not space.events("SuccessfulCreate"))
+
+
 def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

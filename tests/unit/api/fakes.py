@@ -16,7 +16,8 @@ from chalicelib.domain.job import Job, JobSummary
 from chalicelib.domain.states import Status
 from chalicelib.errors import IdempotencyConflict, NotAuthenticated, StaleRecord
 from chalicelib.services.caller import Caller, Role
-from chalicelib.services.ports import EventPage, Idempotency, JobPage, ListQuery, Ticket
+from chalicelib.services.ports import EventPage, Idempotency, JobPage, ListQuery
+from chalicelib.services.ticket_ports import Ticket
 
 
 @dataclass

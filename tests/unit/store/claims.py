@@ -10,7 +10,8 @@ import pytest
 from chalicelib.domain.job import Job
 from chalicelib.domain.states import Status
 from chalicelib.errors import IdempotencyConflict
-from chalicelib.services.ports import CREATED_TOGETHER, Grant, Idempotency, ListQuery, Ticket
+from chalicelib.services.ports import CREATED_TOGETHER, Idempotency, ListQuery
+from chalicelib.services.ticket_ports import Grant, Ticket
 from chalicelib.store.keys import idempotency_key, ticket_key
 from tests.unit.store.support import START, Bench, a_job, deleted, moved
 
