@@ -41,7 +41,7 @@ class Truth:
         status = value.get("status") or {}
         metadata = value["metadata"]
         ended = {c["type"] for c in status.get("conditions") or () if c["status"] == "True"}
-        if status.get("phase") == "Running":
+        if status.get("phase") in ("Running", "Succeeded"):  # of a short run a kubelet may tell its end only
             name, word = str((metadata.get("labels") or {}).get("job-name")), "Running"
         elif "Complete" in ended:
             name, word = metadata["name"], "Succeeded"
@@ -84,10 +84,11 @@ def _ours(one: Member, truth: Truth, lives: Lives) -> None:
     while "Succeeded" not in shown and time.perf_counter() < until:
         shown.setdefault(one.call("GET", f"/api/jobs/{job_id}")["status"], time.perf_counter())
         time.sleep(ASK_SECONDS)
+    # One that ran so shortly that nobody saw it run counts to its end.
+    shown.setdefault("Running", shown.get("Succeeded", until))
     for word, late in lives.late.items():
         late.append(max(0.0, shown.get(word, until) - truth.wait(job_id, word)))
-    # One that ran so shortly that nobody saw it run counts to its end.
-    lives.ours.append(shown.get("Running", shown.get("Succeeded", until)) - began)
+    lives.ours.append(shown["Running"] - began)
     lives.ours_in_cluster.append(truth.wait(job_id, "Running") - began)
 
 
