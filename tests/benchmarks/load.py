@@ -102,6 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--kept", type=int, default=300, help="jobs that are there at any time")
     given = parser.parse_args(arguments)
+    if min(given.per_second, given.minutes, given.kept) <= 0:
+        parser.error("--per-second, --minutes and --kept are above 0")
     minutes: list[Minute] = []
     with member(SETTINGS) as one:
         print(f"| minute | {' | '.join(f'{kind}, p50 / p99 ms' for kind in KINDS)} | errors | memory, MB |")
