@@ -38,8 +38,8 @@ def in_turn(work: Callable[[], T]) -> Callable[[], T]:
 
 class Threads:
     """An Aside in threads that wait for the next work when they have done one: to start one may take longer
-    than the work. Who began it has a head start, with a request of its own to send: Python runs one of the
-    two at a time, and they would take turns until both have sent theirs."""
+    than the work. Who began it has a head start, to get a request of its own on its way: a thread that wakes
+    just then was measured to hold up the one that is to answer it (docs/performance.md)."""
 
     def __init__(self) -> None:
         self._idle: list[SimpleQueue[Callable[[], None]]] = []

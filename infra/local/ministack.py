@@ -11,7 +11,7 @@ import json
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -113,9 +113,10 @@ def answers(local: Local) -> bool:
         return False
 
 
-def client(local: Local, service: str) -> Any:
-    """A client of MiniStack that ignores whatever AWS settings the user's shell has."""
-    return AwsSession().client(
+def client(local: Local, service: str, make: Callable[..., Any] | None = None) -> Any:
+    """A client of MiniStack that ignores whatever AWS settings the user's shell has; `make` takes what
+    boto3.client does."""
+    return (make or AwsSession().client)(
         service,
         endpoint_url=local.aws_url,
         region_name=REGION,

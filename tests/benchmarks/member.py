@@ -15,11 +15,11 @@ from typing import Any
 
 import boto3
 import urllib3
-from botocore.config import Config as BotoConfig
 
 from chalicelib.cluster.api import KubernetesApi
 from chalicelib.errors import ClusterUnavailable
-from infra.local.config import AWS_KEY_ID, AWS_SECRET, DEFAULT_TENANT, REGION
+from infra.local import ministack
+from infra.local.config import DEFAULT_TENANT
 from infra.local.ministack import deployed
 from tests.stack import RunningStack, start_stack
 
@@ -39,8 +39,9 @@ class Member:
         self.stack = stack
         self.tenant = tenant
         self.image = os.environ.get("TRAINYARD_TEST_IMAGE", "python:3.11")
-        self.dynamodb: Any = self._boto3("dynamodb")
-        self.s3: Any = self._boto3("s3")
+        # As others would ask: none of what our own session leaves out.
+        self.dynamodb: Any = ministack.client(stack.local, "dynamodb", boto3.client)
+        self.s3: Any = ministack.client(stack.local, "s3", boto3.client)
         self.table = deployed(stack.local).jobs_table
         self.cluster = KubernetesApi.from_kubeconfig(stack.kubeconfig, None, 30)
         self._token = stack.token(tenant, ttl_seconds=24 * 3600)
@@ -74,17 +75,6 @@ class Member:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-        )
-
-    def _boto3(self, service: str) -> Any:
-        """As others would ask it: none of what our own sessions leave out."""
-        return boto3.client(
-            service,
-            endpoint_url=self.stack.local.aws_url,
-            region_name=REGION,
-            aws_access_key_id=AWS_KEY_ID,
-            aws_secret_access_key=AWS_SECRET,
-            config=BotoConfig(retries={"max_attempts": 2}, proxies={}),
         )
 
     def watch(self, path: str, learn: Callable[[Mapping[str, Any]], None]) -> None:
